@@ -15,7 +15,7 @@ from random import Random
 
 from . import correlation, failover, upstream_url
 from .access import Access
-from .accounts import refusals
+from .accounts import observed, refusals
 from .accounts.lease import Ask, Lease
 from .accounts.pool import Accounts
 from .answer.reader import AnswerReader
@@ -102,7 +102,8 @@ class Router:
         Every exchange that was opened must be closed.
         """
         names = self.access.models_of(request, socket_lease)
-        if refusal := self.access.refusal(request, names, now):
+        refusal = self.access.refusal(request, names, now)
+        if refusal and self.config.mode == "serve":
             return refusal
         # a body that streams through is not seen, so it counts as like no other
         told = self._random_bytes(16) if request.body.raw is None else _digest(self._digest_key, request)
@@ -122,6 +123,7 @@ class Router:
             in_flight=self._entered(identity),
             socket_lease=socket_lease,
             prior_serving=prior,
+            refusal=None if self.config.looks else refusal,
         )
         exchange.model = self.websockets.asked(exchange)
         return exchange
@@ -164,6 +166,26 @@ class Router:
         if isinstance(decided, Refusal):
             exchange.refusal = decided
         return decided
+
+    def observe(self, exchange: Exchange, now: float) -> Lease:
+        """
+        Choose as `next` does, for an exchange that is not served but observed: it neither waits nor is refused.
+
+        Without an account the lease names none, and the refusal of the exchange says why; where no account is enabled,
+        nothing would have been decided, so there is no refusal.
+        """
+        refusal = exchange.refusal
+        if refusal is None and not self.config.looks:
+            match self.next(exchange, now):
+                case Lease() as lease:
+                    return lease
+                case Refusal() as refusal:
+                    pass
+                case Wait(reason=reason):
+                    refusal = Refusal(503, "would_wait", reason)
+        lease = self._begin(exchange, observed.lease(self._ask(exchange, now), exchange.request.destination), now)
+        exchange.refusal = refusal
+        return lease
 
     def secret_changed(self, exchange: Exchange, account: str) -> None:
         """Let *account*, which refused this exchange, try again, once: it has another secret now."""

@@ -123,3 +123,8 @@ class Lease:
     session_id: str = ""
     edit: Edit = _UNEDITED
     body: bytes | None = None  # what goes up in place of the client's body; None: the client's own bytes
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether no account was chosen: the request passes with its client's credential, and counts for none."""
+        return not self.account.id

@@ -106,6 +106,8 @@ class Accounts:
 
         A conversation that already has a home keeps it; `record_outcome` and `choose` can end that.
         """
+        if lease.is_observed:
+            return
         self.health.first_success(lease.account.id, lease.lane, now, lease.ticket, _context(lease))
         self._limiter.call_all(probe_scope(lease.account.id))
         if lease.key is not None:
@@ -113,6 +115,8 @@ class Accounts:
 
     def record_head(self, lease: Lease, head: Head, now: float) -> None:
         """Record what the *head* of a good answer says of the provider's limits."""
+        if lease.is_observed:
+            return
         self.health.record_headroom(lease.account.id, lease.lane, stated_limits.headroom(head.headers, now), now)
 
     def record_outcome(self, lease: Lease, outcome: Outcome, now: float, tokens: int | None = None) -> None:
@@ -121,6 +125,8 @@ class Accounts:
 
         *tokens* is what the request cost, if that is known.
         """
+        if lease.is_observed:
+            return
         account = lease.account
         self._set_clock(now)
         strict = account.trust_reset == "strict"

@@ -300,12 +300,11 @@ class Patchbay:
         if driver is None or flow.response or driver.client is None or driver.exchange:
             return
         content = message_content.decoded(flow.request, self._router().config.limits.body)
-        if isinstance(content, Refusal):
-            if not driver.shadow:
-                flow.request.raw_content = b""  # no other addon should try to unpack it
-                flow.response = driver.error_response(content)
+        if isinstance(content, Refusal) and not driver.shadow:
+            flow.request.raw_content = b""  # no other addon should try to unpack it
+            flow.response = driver.error_response(content)
             return
-        body = Body(content)
+        body = Body(None if isinstance(content, Refusal) else content)
         body.names()
         if body.is_too_deep and not driver.shadow:
             flow.response = driver.error_response(guards.body_too_deep())
@@ -328,7 +327,7 @@ class Patchbay:
             await service.store.caught_up(left)
             service.router.identify_again(opened, time.time())
         if driver.shadow:
-            self._decide(driver, opened)
+            driver.lease = service.router.observe(opened, time.time())
         elif refusal := await self._next_lease(flow, driver):
             flow.response = driver.error_response(refusal)
 
@@ -419,17 +418,6 @@ class Patchbay:
         exchange.request = replace(exchange.request, client=client)
         return self._router().access.oversteps(exchange.request)
 
-    def _decide(self, driver: ExchangeDriver, exchange: Exchange) -> None:
-        """Decide as if *exchange* were served. In shadow it is not, so it neither waits nor is refused."""
-        decided = self._router().next(exchange, time.time())
-        match decided:
-            case Lease():
-                driver.lease = decided
-            case Refusal():
-                exchange.refusal = decided
-            case Wait():
-                exchange.refusal = Refusal(503, "would_wait", decided.reason)
-
     # -- answers ---------------------------------------------------------------------------------------------------
 
     @_closed_on_failure
@@ -511,7 +499,8 @@ class Patchbay:
             await self._socket(flow, driver).message(message)
         except Exception as e:
             _log_failure("websocket_message", e)
-            message.drop()
+            if not driver.shadow:
+                message.drop()
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
         driver = driver_of(flow)

@@ -21,7 +21,7 @@ from ..journal import Journal
 from ..router import Router, mint_of
 from ..settings.reader import ConfigError
 from ..settings.settings import JournalSettings
-from ..store import StoreError, master_key
+from ..store import KEY_BYTES, StoreError, master_key
 from ..values.http import Client
 from . import (
     client_connections,
@@ -49,6 +49,7 @@ from .shadow import warn_of_nowhere
 logger = logging.getLogger(__name__)
 
 _OPTION = "patchbay_config"
+_LOOK = "patchbay_look"
 _ENDED = "the proxy was ended"
 
 
@@ -72,6 +73,7 @@ class Lifecycle:
 
     def __init__(self, keys: Credentials, in_flight: InFlight) -> None:
         self.service: Service | None = None
+        self._looks = False  # patchbay_look: there are no settings, and nothing is written
         self.refused = False  # the settings were unusable at the start, and mitmproxy is about to end
         self.shutdown = GracefulShutdown(self._grace, in_flight.count, lambda: in_flight.end_all(_ENDED))
         self._keys = keys
@@ -83,6 +85,7 @@ class Lifecycle:
         loader.add_option(
             _OPTION, str, "", "The YAML file with the accounts (else $PATCHBAY_CONFIG, else ./config.yaml)"
         )
+        loader.add_option(_LOOK, bool, False, "Only record what passes: no settings, no account, no key is kept")
         try:
             compatibility.check()
         except Exception as e:  # whatever the check meets, it was not passed
@@ -97,11 +100,13 @@ class Lifecycle:
             return
         if self.service is None:
             try:
-                self._load(environment.settings_file(ctx.options.patchbay_config))
+                self._begin()
             except exceptions.OptionsError as e:
                 self._refuse(str(e))
                 return
-        elif _OPTION in updated:
+        elif _LOOK in updated and ctx.options.patchbay_look != self._looks:
+            raise exceptions.OptionsError("patchbay: a change of patchbay_look takes effect at the next start")
+        elif _OPTION in updated and not self._looks:
             self._load(environment.settings_file(ctx.options.patchbay_config))
         elif updated & option_checks.WATCHED:
             try:
@@ -118,12 +123,16 @@ class Lifecycle:
         option_defaults.settle()
         option_defaults.listen()
         self.shutdown.install()
-        assert self.service is not None and self._reload is not None
-        self._reload.start()
+        assert self.service is not None
+        if self._reload:
+            self._reload.start()
         self.service.store.start()
         config = self.service.router.config
         tls_passthrough.warn(config)
         warn_of_nowhere(config, ctx.options.mode)
+        if config.looks:
+            logger.info("patchbay: only looking: requests pass with their own credentials, which are not kept")
+            return
         enabled = sum(account.enabled for account in config.accounts)
         logger.info("patchbay: accounts: %d (%d enabled)", len(config.accounts), enabled)
 
@@ -149,6 +158,16 @@ class Lifecycle:
         # It ends amid its event loop, and Python would print a traceback for each client that is just connecting.
         logging.getLogger("asyncio").disabled = True
         warnings.simplefilter("ignore", RuntimeWarning)
+
+    def _begin(self) -> None:
+        self._looks = ctx.options.patchbay_look
+        if not self._looks:
+            self._load(environment.settings_file(ctx.options.patchbay_config))
+            return
+        try:
+            self._apply(reload.LOOKING)
+        except ValueError as e:
+            raise exceptions.OptionsError(f"patchbay: {e}") from None
 
     def _load(self, path: Path) -> None:
         """Load the settings at *path* and apply them. Raises OptionsError where they are unusable: nothing changes."""
@@ -177,7 +196,8 @@ class Lifecycle:
 
     def _started(self, found: reload.Settings) -> Service:
         config, folder = found.config, Path(found.config.state).expanduser()
-        key = master_key(folder)
+        # who only looks leaves nothing on the disk: not even a key
+        key = secrets.token_bytes(KEY_BYTES) if self._looks else master_key(folder)
         router = Router(config, key, SystemRandom(), secrets.token_bytes)
         incidents = IncidentRecorder(folder, config.crosstalk, self._keys.environment)
         log = ExchangeLog(router, key, incidents, self._in_flight.account_failed)

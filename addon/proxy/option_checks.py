@@ -39,7 +39,7 @@ def refused(options: Options, settings: Config) -> Iterator[str]:
     """Yield what is refused, each with what to do instead."""
     if options.ssl_insecure:
         yield (
-            "ssl_insecure would send the accounts' keys to any server that answers; turn it off, and for a CA "
+            "ssl_insecure would send keys to any server that answers; turn it off, and for a CA "
             "of your own set ssl_verify_upstream_trusted_ca"
         )
     if options.proxy_debug:
@@ -50,7 +50,7 @@ def refused(options: Options, settings: Config) -> Iterator[str]:
             f"stream_large_bodies={options.stream_large_bodies} would let bodies pass unread; leave it out, or set "
             f"limits.body to {large} or less"
         )
-    if not settings.clients:
+    if not settings.clients and not settings.looks:
         for host in _reachable(options):
             yield (
                 f"it would listen on {host or 'every interface'}, and every machine that reaches it could use "

@@ -14,7 +14,7 @@ from ..clients import Known
 from ..router import Router
 from ..settings import reader
 from ..settings.reader import ConfigError
-from ..settings.settings import Config
+from ..settings.settings import Config, CrosstalkSettings
 from ..values.account import Secret
 from . import environment, persistence
 from .credentials import Credentials, FileStamp, KeyUnavailable, stamp_of, unusable
@@ -34,6 +34,12 @@ class Settings:
 
     config: Config
     clients: tuple[Known, ...]
+
+
+# What `patchbay_look` goes by in place of a file: nothing is kept beyond the process, and nothing is written.
+LOOKING = Settings(
+    Config(accounts=(), store="memory", mode="shadow", crosstalk=CrosstalkSettings(incidents=0)), clients=()
+)
 
 
 async def load(path: Path, keys: Credentials, before: Config | None = None) -> Settings:

@@ -1,8 +1,8 @@
 """
 Which tunnels are decrypted, and how many upstream connections a client gets.
 
-Only connections to the configured providers are decrypted. The rest passes as it is, so that the client sees the TLS
-handshake of its server and needs no certificate of mitmproxy's.
+Only connections to the configured providers are decrypted, in shadow mode without an account all of them. The rest
+passes as it is, so that the client sees the TLS handshake of its server and needs no certificate of mitmproxy's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from mitmproxy import ctx, http
 from mitmproxy.connection import Client
@@ -20,7 +19,6 @@ from mitmproxy.proxy.layers import TCPLayer, UDPLayer
 from mitmproxy.proxy.layers.http import HttpStream
 
 from .. import upstream_url
-from ..settings.presets import PRESETS
 from ..settings.settings import Config
 from ..values.http import Origin
 from . import upstream_layer
@@ -31,20 +29,15 @@ logger = logging.getLogger(__name__)
 # mitmproxy allows five upstream connections at a time to each address for one client connection. An HTTP/2 client puts
 # all it does on one, and where the provider speaks HTTP/1 each of its streams needs a connection of its own.
 UPSTREAM_CONNECTIONS = 256  # to one address: more than the 100 streams of a client and its idle connections
-_KNOWN = frozenset(
-    urlsplit(preset.base_url).hostname for preset in PRESETS.values() if preset.base_url.startswith("https:")
-)
 _HTTP = frozenset(("http", "https", "http3"))  # what a reverse listener may be for
 _PROXIES = (mode_specs.RegularMode, mode_specs.UpstreamMode)
 
 
 def ours(config: Config, address: tuple[str, int] | None) -> bool:
-    """Whether *address* is that of an enabled account's provider."""
-    if address is None:
-        return False
+    """Whether *address* is that of an enabled account's provider; without one, shadow observes every host."""
+    if address is None or config.looks:
+        return address is not None
     host, port = address[0].lower(), address[1]
-    if config.mode == "shadow" and not config.accounts and host in _KNOWN:
-        return True  # without accounts, shadow observes every provider with a preset
     return any(
         account.enabled and account.origin and (account.origin.host, account.origin.port) == (host, port)
         for account in config.accounts
@@ -59,6 +52,8 @@ def next_layer(decided: layer.NextLayer, config: Config) -> None:
     if passes_unread(decided, config):
         logger.info("patchbay: closed a connection to a provider: what it carries is not read as HTTP")
         decided.layer = upstream_layer.Closed(decided.context)
+    if config.looks and isinstance(decided.layer, TCPLayer | UDPLayer):
+        decided.layer.flow = None  # a credential among these bytes could not be told: they pass, and are not recorded
     upstream_layer.install(decided)
 
 

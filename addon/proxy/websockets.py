@@ -22,7 +22,6 @@ from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
 from mitmproxy.websocket import WebSocketMessage
 
 from .. import dialects, failover, guards
-from ..accounts.lease import Lease
 from ..body import Body, members
 from ..clients import GONE
 from ..exchange import Exchange
@@ -112,6 +111,8 @@ class WebSocketDriver:
                 self._from_upstream(message)
         except Exception as e:
             logger.error("a message failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
+            if self._driver.shadow:  # it passes all the same
+                return
             message.drop()
             message.content = b""  # it may hold a secret
             if message.from_client:
@@ -191,7 +192,7 @@ class WebSocketDriver:
         request = self._request(event, upgrade)
         if isinstance(request, Refusal):
             self._refuse(message, request)
-        elif refusal := _in_two_ways(event):
+        elif not self._driver.shadow and (refusal := _in_two_ways(event)):
             self._refuse(message, refusal)
         elif _opens(event, opening):
             await self._open_exchange(message, request, upgrade)
@@ -224,14 +225,17 @@ class WebSocketDriver:
         self._last_exchange = opened
         self._message_places[opened.id] = [self._position(), -1, -1]
         self._context.opened(self.flow, opened)
+        if self._driver.shadow:  # it has an attempt from here on, and neither waits nor is refused
+            self._context.router.observe(opened, time.time())
+            return
         refusal = _CROWDED if len(self._exchanges) > MAX_OPEN else await self._route(opened, message)
-        if refusal and not self._driver.shadow:
+        if refusal:
             if opened in self._exchanges:
                 self._exchanges.remove(opened)
             opened.refusal = refusal
             self._refuse(message, refusal)
             self._close(opened, "", refusal.status)
-        elif not self._driver.shadow:
+        else:
             self._watch_silence()
 
     async def _route(self, exchange: Exchange, message: WebSocketMessage) -> Refusal | None:
@@ -242,7 +246,7 @@ class WebSocketDriver:
             if refusal := self._misplaced(exchange):
                 return refusal
             decided = self._context.router.next(exchange, time.time())
-            if not isinstance(decided, Wait) or self._driver.shadow:
+            if not isinstance(decided, Wait):
                 break
             if len(self._exchanges) > 1:  # a message that waits holds up the answer that it would wait for
                 return _CROWDED
@@ -253,14 +257,12 @@ class WebSocketDriver:
                 return refusal
         if isinstance(decided, Refusal):
             return _fitting(exchange, decided)
-        if isinstance(decided, Lease) and decided.body is not None and not self._driver.shadow:
+        if decided.body is not None:
             message.content = decided.body
         return None
 
     def _misplaced(self, exchange: Exchange) -> Refusal | None:
         """Return why the account of this socket cannot answer *exchange* while another account may."""
-        if self._driver.shadow:
-            return None
         if self._is_account_gone():
             return self._driver.upstream_refusal(*_MOVED)
         if not self._context.router.access.is_served_elsewhere(exchange):
@@ -320,8 +322,7 @@ class WebSocketDriver:
             return
         exchange, router, now = self._exchanges[0], self._context.router, self._context.now()
         attempt = exchange.attempt
-        if attempt is None:  # in shadow, where no account would have been found
-            self._end_in_shadow(exchange, message)
+        if attempt is None:
             return
         self._note_place(exchange)
         if attempt.head is None:  # messages have no head of their own
@@ -407,12 +408,6 @@ class WebSocketDriver:
         message.drop()
         self._send_error(CROSSTALK)
         self._close_socket(_CUT)
-
-    def _end_in_shadow(self, exchange: Exchange, message: WebSocketMessage) -> None:
-        ends = (*dialects.of(exchange.request.endpoint.dialect).terminal, "error")
-        if any(f'"{end}"'.encode() in message.content[:64] for end in ends):
-            self._exchanges.popleft()
-            self._close(exchange, "")
 
     def _raise_alarms(self, exchange: Exchange) -> None:
         for finding in exchange.verdict.findings:

@@ -156,3 +156,8 @@ class Config:
     warnings: tuple[str, ...] = ()
     # setting, as in messages (accounts[0].key) → its place in the file
     places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def looks(self) -> bool:
+        """Whether no account is used at all: requests pass with their clients' credentials and are recorded."""
+        return self.mode == "shadow" and not any(account.enabled for account in self.accounts)

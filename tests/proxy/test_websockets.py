@@ -652,22 +652,6 @@ def test_a_socket_that_nobody_reads_ends_with_its_client_s_rights(line: Line, no
         assert vars(passed)["patchbay_ending"][0] == 1008
 
 
-@pytest.mark.parametrize(
-    ("kind", "ends"),
-    [*((kind, True) for kind in sorted(dialects.of("openai_responses").terminal)), ("error", True),
-     ("response.in_progress", False)],
-)  # fmt: skip
-def test_without_an_attempt_an_exchange_ends_with_each_terminal_event(line: Line, kind: str, ends: bool) -> None:
-    """As in shadow mode, where no account was found and the provider answers all the same."""
-    line.up()
-    exchange = line.socket._exchanges[0]
-    exchange.attempts.clear()
-    message = WebSocketMessage(Opcode.TEXT, False, json.dumps({"type": kind, "response": {}}).encode())
-    line.socket._end_in_shadow(exchange, message)
-
-    assert (exchange not in line.socket._exchanges) is ends
-
-
 def _left(line: Line, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the ids of the exchanges whose conversation leaves its account, as they come."""
     left: list[str] = []
@@ -915,14 +899,6 @@ def test_nothing_is_pinged_once_the_socket_is_idle_or_over(line: Line, monkeypat
     line.look()
 
     assert (line.pings, line.socket._silence_timer) == (0, None)
-
-
-def test_in_shadow_an_answer_without_an_account_ends_its_exchange(line: Line) -> None:
-    line.up()
-    line.socket._exchanges[0].attempts.clear()
-    passed = line.down("response.completed")
-
-    assert not passed.dropped and line.socket.in_flight == 0 and len(line.decisions) == 1
 
 
 def test_a_silent_upstream_fails_the_oldest_answer_and_cancels_the_others(

@@ -1,0 +1,96 @@
+"""`patchbay_look`: no settings and no account; what passes is recorded, and no credential of a client is kept."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+from mitmproxy import http, io
+
+from ..simulator import Simulator, simulator_thread
+from .conftest import KEYS
+from .dialogue import DIALECTS, body, credential, path
+from .harness import Proxy, certificates, proxy
+
+CLIENT = next(iter(KEYS))  # the client's own, which the provider knows
+LOOK = ("--set", "patchbay_look=true")
+UNREAD = "these are: no settings"  # with look, no file is read
+
+
+def flows(dump: Path) -> list[http.HTTPFlow]:
+    with dump.open("rb") as file:
+        return [flow for flow in io.FlowReader(file).stream() if isinstance(flow, http.HTTPFlow)]
+
+
+def files(folder: Path) -> bytes:
+    return b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.fixture
+def look(tmp_path: Path, simulator: Simulator) -> Iterator[Proxy]:
+    simulator.reset()
+    dump = ("-w", str(tmp_path / "all.mitm"))
+    with proxy(tmp_path, UNREAD, *LOOK, *dump, "-v", mode=f"reverse:{simulator.url}") as running:
+        yield running
+
+
+def test_what_passes_is_recorded_without_an_account(look: Proxy, simulator: Simulator) -> None:
+    with httpx.Client(base_url=look.url, trust_env=False, timeout=30) as client:
+        for dialect in DIALECTS:
+            for stream in (False, True):
+                asked = body(dialect, ["hi"], stream=stream)
+                answer = client.post(path(dialect, stream=stream), json=asked, headers=credential(dialect, CLIENT))
+                assert answer.status_code == 200
+                assert "x-patchbay" not in repr(answer.headers).lower()
+    look.interrupt()
+
+    kept = flows(look.folder / "all.mitm")
+    told = [
+        {name: flow.metadata[f"patchbay.{name}"] for name in ("mode", "account", "error", "verdict")} for flow in kept
+    ]
+    assert told == [{"mode": "shadow", "account": "", "error": "", "verdict": "unverifiable"}] * 8
+    counted = [flow.metadata["patchbay.tokens"] is not None for flow in kept]
+    assert counted == [True, False, *[True] * 6]  # a chat stream counts only for a client that asks it to
+    assert all(flow.metadata["patchbay.session"] and flow.metadata["patchbay.model"] for flow in kept)
+    assert {record.credential for record in simulator.truth.requests} == {CLIENT}
+    assert CLIENT.encode() not in files(look.folder)
+    assert "refused" not in look.log and "would_wait" not in look.log
+
+
+def test_nothing_but_the_dump_is_written(look: Proxy) -> None:
+    httpx.post(look.url + path("openai_chat"), json=body("openai_chat", ["hi"]), trust_env=False, timeout=30)
+    look.interrupt()
+
+    names = {file.name for file in look.folder.iterdir()}
+    assert names == {"all.mitm", "config.yaml", "log.txt", "mitmproxy"}
+
+
+def test_a_tunnel_to_any_host_is_read(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "provider.pem")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    options = ("--set", f"ssl_verify_upstream_trusted_ca={tmp_path / 'provider.pem'}", "-w", str(tmp_path / "all.mitm"))
+    with (
+        simulator_thread(KEYS, tls=tmp_path / "server.pem") as upstream,
+        proxy(tmp_path, UNREAD, *LOOK, *options, mode="regular") as running,
+        httpx.Client(
+            proxy=running.url,
+            verify=ssl.create_default_context(cafile=certificates(tmp_path) / "mitmproxy-ca-cert.pem"),
+            trust_env=False,
+            timeout=30,
+        ) as client,
+    ):
+        url = f"https://localhost:{upstream.port}{path('anthropic')}"
+        answer = client.post(url, json=body("anthropic", ["hi"]), headers=credential("anthropic", CLIENT))
+        assert answer.status_code == 200
+        running.interrupt()
+        sent = [record.credential for record in upstream.truth.requests]
+
+    [kept] = [flow for flow in flows(tmp_path / "all.mitm") if flow.request.method == "POST"]
+    assert kept.metadata["patchbay.provider"] == "localhost" and kept.metadata["patchbay.tokens"]
+    assert kept.request.headers["x-api-key"] == "patchbay"
+    assert sent == [CLIENT]

@@ -13,22 +13,18 @@ import os
 import platform
 import signal
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import metadata
-from pathlib import Path
 from typing import TextIO
 
 from .. import secret_patterns
-from ..proxy import environment
+from ..proxy import environment, release
 from ..settings import reader
 from ..settings.settings import Config
 from . import explain, habits, incidents, verify, wake
 from .inputs import EXIT_CODES, EXIT_FOUND, EXIT_USAGE, CommandError
 
-ADDON = Path(__file__).resolve().parent.parent
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE  # as a shell counts it
 
 
@@ -86,14 +82,14 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def path(_: argparse.Namespace) -> int:
     """Print the file for mitmproxy's `-s` and its `scripts:` option."""
-    print(ADDON / "main.py")
+    print(release.ADDON / "main.py")
     return 0
 
 
 def version(_: argparse.Namespace) -> int:
     """Print the versions a bug report needs."""
-    print(f"patchbay {_version()} ({ADDON})")
-    print(f"mitmproxy {_installed('mitmproxy')}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"patchbay {release.version()} ({release.ADDON})")
+    print(f"mitmproxy {release.installed('mitmproxy')}, Python {platform.python_version()}, {platform.platform()}")
     return 0
 
 
@@ -198,7 +194,7 @@ def _parser(commands: tuple[Command, ...]) -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"patchbay {_version()}")
+    parser.add_argument("--version", action="version", version=f"patchbay {release.version()}")
     parser.set_defaults(command=None)
     names = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in commands:
@@ -231,18 +227,3 @@ def _complain(message: str, code: int) -> int:
 def _summary(settings: Config) -> str:
     enabled = sum(account.enabled for account in settings.accounts)
     return f"no mistakes; accounts: {len(settings.accounts)} ({enabled} enabled)"
-
-
-def _version() -> str:
-    """Return the version of this folder: of a checkout its own, whatever else is installed."""
-    project = ADDON.parent / "pyproject.toml"
-    if ADDON.name == "addon" and project.is_file():
-        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
-    return _installed("patchbay")
-
-
-def _installed(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "unknown"

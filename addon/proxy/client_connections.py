@@ -19,6 +19,12 @@ def proxyserver() -> Any:
     return ctx.master.addons.get("proxyserver")
 
 
+def addresses() -> list[str]:
+    """Return the URLs of the open listeners, as a client on this machine uses them."""
+    found = [address for server in proxyserver().servers for address in server.listen_addrs]
+    return list(dict.fromkeys(_url(str(address[0]), int(address[1])) for address in found))
+
+
 def handler_of(client_id: str) -> Any:
     """Return the handler of the connection *client_id*, None when the client has left."""
     return proxyserver().connections.get(client_id)
@@ -74,3 +80,9 @@ def send(handler: Any, event: events.Event) -> None:
 
 def _handler(flow: http.HTTPFlow) -> Any:
     return replay.handler(flow) or handler_of(flow.client_conn.id)
+
+
+def _url(host: str, port: int) -> str:
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - every interface
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

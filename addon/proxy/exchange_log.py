@@ -17,6 +17,7 @@ from ..values.decision import Decision
 from . import flow_record, flow_view, replay
 from .exchange_driver import ExchangeDriver
 from .incident_recorder import IncidentRecorder
+from .session_list import SessionList
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +30,17 @@ class ExchangeLog:
     """
 
     def __init__(
-        self, router: Router, key: bytes, incidents: IncidentRecorder, account_failed: Callable[[], None]
+        self,
+        router: Router,
+        key: bytes,
+        incidents: IncidentRecorder,
+        sessions: SessionList,
+        account_failed: Callable[[], None],
     ) -> None:
         self._router = router
         self._key = key
         self._incidents = incidents
+        self._sessions = sessions
         self._account_failed = account_failed
         self.journal: Journal | None = None
 
@@ -47,7 +54,7 @@ class ExchangeLog:
         assert exchange is not None
         status = flow.response.status_code if flow.response else None
         decision = self._router.close(exchange, error, time.time(), status=status)
-        line = self._written(decision)
+        line = self._written(exchange, decision)
         kept = len(driver.streamed_copy) if driver.copy_is_partial else None
         flow_record.write_decision(flow, exchange, line)
         flow_record.write_attempts(flow, exchange.records(), own_answer=driver.own_answer, kept_bytes=kept)
@@ -60,15 +67,16 @@ class ExchangeLog:
 
     def message_closed(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         """Write down *decision* about *exchange*, one of those on the WebSocket *flow*."""
-        line = self._written(decision)
+        line = self._written(exchange, decision)
         flow_record.add_line(flow, line)
         flow_view.show(flow, exchange, decision)
         self._incidents.record(flow, exchange, decision)
 
-    def _written(self, decision: Decision) -> dict[str, Any]:
+    def _written(self, exchange: Exchange, decision: Decision) -> dict[str, Any]:
         if self._router.memory.habits.has_news:
             for news in self._router.memory.habits.news():
                 logger.log(logging.INFO if news.over else logging.WARNING, "patchbay: %s", report.demotion(news))
+        self._sessions.record(decision, exchange.candidates)
         line = decision.encoded()
         if self.journal:
             self.journal.write(line)

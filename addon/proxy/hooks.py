@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from typing import Any
 
-from mitmproxy import command, connection, http, tls
+from mitmproxy import connection, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import events, layer, server_hooks
 
@@ -50,6 +50,7 @@ from . import (
     upstream_layer,
     upstream_stream,
 )
+from .commands import PatchbayCommands
 from .credentials import Credentials, KeyUnavailable
 from .event_loop_share import EventLoopShare
 from .exchange_driver import ExchangeDriver, RequestTarget
@@ -118,6 +119,7 @@ class Patchbay:
         self._keys = Credentials()
         self._in_flight = InFlight(self._close)
         self._lifecycle = Lifecycle(self._keys, self._in_flight)
+        self.addons = [PatchbayCommands(self._lifecycle, self._keys)]  # mitmproxy takes them for addons of ours
         self._loop_share = EventLoopShare(time.monotonic)
         self._http1_upstreams = alpn.Http1Upstreams()
         self._warnings = misdirected.Warnings()
@@ -138,30 +140,6 @@ class Patchbay:
     def done(self) -> None:
         self._memory_trim.stop()
         self._lifecycle.done()
-
-    @command.command("patchbay.habits")  # type: ignore[untyped-decorator]
-    def habits(self) -> Sequence[str]:
-        """What was learned of each host's answers: the rules it keeps, and those it breaks (see docs/crosstalk.md)."""
-        return [
-            f"{host} {rule}: kept {each.kept}, broken {each.broken}" + (", demoted" if each.demoted else "")
-            for host, rules in sorted(self._router().memory.habits.shown().items())
-            for rule, each in sorted(rules.items())
-        ]
-
-    @command.command("patchbay.habits.reset")  # type: ignore[untyped-decorator]
-    def reset_habits(self, host: str, detector: str = "") -> str:
-        """Forget what was learned of *host*, a line of patchbay.habits begins with it; or of one *detector* there."""
-        found = self._router().memory.habits.reset(host, detector, time.time())
-        return f"{found} rules of {host} are forgotten" if found else f"nothing is known of {host} {detector}".rstrip()
-
-    @command.command("patchbay.wake")  # type: ignore[untyped-decorator]
-    def wake(self, account: str) -> str:
-        """Use *account* again, whatever it rests for."""
-        known = [each.id for each in self._router().config.accounts]
-        if account not in known:
-            return f"there is no account {account}; there are: {', '.join(known) or 'none'}"
-        self._router().state.wake(account, time.time())
-        return f"account {account} may be used again"
 
     # -- connections -----------------------------------------------------------------------------------------------
 

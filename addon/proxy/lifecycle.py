@@ -44,6 +44,7 @@ from .incident_recorder import IncidentRecorder
 from .loaded_flows import LoadedFlows
 from .log_redaction import LogRedaction
 from .persistence import Persistence
+from .session_list import SessionList
 from .shadow import warn_of_nowhere
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Service:
     incidents: IncidentRecorder
     loaded: LoadedFlows
     log: ExchangeLog
+    sessions: SessionList
     clients: tuple[clients.Known, ...]
     guards: Guards
 
@@ -200,16 +202,16 @@ class Lifecycle:
         key = secrets.token_bytes(KEY_BYTES) if self._looks else master_key(folder)
         router = Router(config, key, SystemRandom(), secrets.token_bytes)
         incidents = IncidentRecorder(folder, config.crosstalk, self._keys.environment)
-        log = ExchangeLog(router, key, incidents, self._in_flight.account_failed)
+        sessions = SessionList()
+        log = ExchangeLog(router, key, incidents, sessions, self._in_flight.account_failed)
         log.journal = _journal(config.journal)
         store = Persistence(config, key, router.state)
         context = self._context(router, log, Alarms(router, store, incidents))
         router.editor.unnamed = self._warn_of_model
         router.changed = store.soon
         router.state.leaked = incidents.leaked
-        return Service(
-            key, router, context, store, incidents, LoadedFlows(mint_of(key)), log, found.clients, Guards(config)
-        )
+        loaded, guards = LoadedFlows(mint_of(key)), Guards(config)
+        return Service(key, router, context, store, incidents, loaded, log, sessions, found.clients, guards)
 
     def _context(self, router: Router, log: ExchangeLog, alarms: Alarms) -> DriverContext:
         return DriverContext(

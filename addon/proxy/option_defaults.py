@@ -71,6 +71,12 @@ def listen() -> None:
             task.add_done_callback(_tasks.discard)
 
 
+async def listening() -> None:
+    """Wait until mitmproxy has started and `listen` has opened its listeners."""
+    await _started()
+    await asyncio.gather(*_tasks)
+
+
 async def _started() -> None:
     while _is_starting():
         await asyncio.sleep(_GLANCE)

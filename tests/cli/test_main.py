@@ -46,10 +46,6 @@ def test_version_names_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str
     assert "Python 3." in said
 
 
-def test_an_unknown_distribution_is_no_failure() -> None:
-    assert cli._installed("patchbay-of-nowhere") == "unknown"
-
-
 def test_what_the_settings_name_is_checked_once_the_file_has_no_mistake(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -340,18 +336,6 @@ def test_the_usage_of_each_command(
     assert said.splitlines()[0] == f"usage: {usage}"
     assert all(argument.options["help"] in said for each in cli.COMMANDS for argument in each.arguments
                if each.name == name and "%" not in str(argument.options["help"]))  # fmt: skip
-
-
-def test_a_version_is_that_of_the_checkout_or_of_what_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "7.8.9"\n')
-    monkeypatch.setattr(cli, "_installed", lambda name: f"installed {name}")
-    for folder, told in (("addon", "7.8.9"), ("patchbay", "installed patchbay")):
-        monkeypatch.setattr(cli, "ADDON", tmp_path / folder)
-        assert cli._version() == told
-    monkeypatch.setattr(cli, "ADDON", tmp_path / "nowhere" / "addon")
-    assert cli._version() == "installed patchbay"
 
 
 def test_a_covered_stream_writes_at_once_and_hides_keys() -> None:

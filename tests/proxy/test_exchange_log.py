@@ -17,6 +17,7 @@ from patchbay.journal import Journal
 from patchbay.proxy import exchange_log
 from patchbay.proxy.exchange_log import ExchangeLog
 from patchbay.proxy.incident_recorder import IncidentRecorder
+from patchbay.proxy.session_list import SessionList
 from patchbay.router import Router
 from patchbay.settings.settings import CrosstalkSettings, JournalSettings
 from patchbay.values.decision import Outcome
@@ -31,7 +32,8 @@ class Bench:
         self.router: Router = router()
         self.failures = 0
         self.incidents = IncidentRecorder(folder, CrosstalkSettings())
-        self.log = ExchangeLog(self.router, KEY, self.incidents, self._failed)
+        self.sessions = SessionList()
+        self.log = ExchangeLog(self.router, KEY, self.incidents, self.sessions, self._failed)
         self.flow: HTTPFlow = tflow.tflow(resp=True)
 
     def _failed(self) -> None:
@@ -58,6 +60,7 @@ def test_an_exchange_is_written_on_its_flow(bench: Bench) -> None:
     exchange = bench.exchange()
     bench.close(exchange, "the client left")
     found = bench.flow.metadata
+    assert bench.sessions.totals().exchanges == 1
 
     assert found["patchbay.error"] == "the client left"
     assert found["patchbay.status"] == bench.flow.response.status_code  # type: ignore[union-attr]
@@ -126,14 +129,14 @@ def test_evidence_of_an_incident_is_kept(bench: Bench, monkeypatch: pytest.Monke
 def test_what_is_demoted_is_logged_with_the_next_exchange(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     news = [SimpleNamespace(over=over) for over in (False, True)]
-    decision = bench.router.close(bench.exchange(), "", 1.0)
+    decision = bench.router.close(exchange := bench.exchange(), "", 1.0)
     bench.router.memory = SimpleNamespace(habits=SimpleNamespace(has_news=True, news=lambda: news))  # type: ignore[assignment]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(exchange_log.report, "demotion", lambda each: f"over: {each.over}")
-        bench.log._written(decision)
+        bench.log._written(exchange, decision)
 
         bench.router.memory.habits.has_news = False  # type: ignore[misc]
-        bench.log._written(decision)
+        bench.log._written(exchange, decision)
 
     levels = [(record.levelno, record.getMessage()) for record in caplog.records if "over" in record.getMessage()]
     assert levels == [(logging.WARNING, "patchbay: over: False"), (logging.INFO, "patchbay: over: True")]

@@ -35,7 +35,7 @@ from patchbay.proxy.graceful_shutdown import GracefulShutdown
 from patchbay.proxy.hooks import Patchbay
 from patchbay.proxy.in_flight import driver_of
 from patchbay.proxy.shadow import Passthrough, ShadowDriver
-from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.answer import Head
 from patchbay.values.decision import Wait
 from patchbay.values.http import Headers as Fields
 
@@ -961,33 +961,6 @@ def test_what_an_upstream_speaks_is_remembered(addon: Patchbay, monkeypatch: pyt
     addon.tls_established_server(SimpleNamespace(conn=tflow.tclient_conn()))  # type: ignore[arg-type]
 
     assert told == [hello, server]
-
-
-# -- commands ---------------------------------------------------------------------------------------------------------
-
-
-@in_loop
-async def test_the_commands_name_what_they_did(addon: Patchbay) -> None:
-    router = service(addon).router
-    assert addon.habits() == []
-    assert addon.reset_habits("api.example.com") == "nothing is known of api.example.com"
-    assert addon.wake("three") == "there is no account three; there are: one, two"
-    assert addon.wake("one") == "account one may be used again"
-
-    asked = await ask(addon, flow())
-    exchange = driver(asked).exchange
-    assert exchange
-    for event in (
-        Head(200, Fields((("content-type", "application/json"),))),
-        Chunk(b'{"id": "x", "model": "m"}'),
-        End(),
-    ):
-        router.answered(exchange, event, 1.0)
-    router.close(exchange, "", 2.0, status=200)
-    lines = addon.habits()
-    assert lines == ["http://127.0.0.1:9 strange-id openai_chat /chat/completions: kept 0, broken 1"]
-    assert addon.reset_habits(lines[0].split()[0]) == f"{len(lines)} rules of {lines[0].split()[0]} are forgotten"
-    assert addon.habits() == [lines[0].replace("broken 1", "broken 0")]
 
 
 def test_a_layer_that_is_no_http_is_closed_towards_a_provider(

@@ -1,0 +1,73 @@
+"""
+What a running proxy tells of itself over its control socket, in JSON.
+
+Every member has a default: the command line may be of another release than the proxy.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TokenTotals(msgspec.Struct, frozen=True):
+    """Tokens as the providers counted them. *input* includes *cached*."""
+
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """
+    Counts since the start. *failed* exchanges ended with an error; *moved* ones got another account than the
+    conversation's last one.
+    """
+
+    exchanges: int = 0
+    failed: int = 0
+    moved: int = 0
+    tokens: TokenTotals = TokenTotals()
+    accounts: dict[str, int] = {}
+    verdicts: dict[str, int] = {}
+
+
+class ProxyStatus(msgspec.Struct, frozen=True):
+    """The answer to `status`. *addresses* are those that clients use."""
+
+    pid: int = 0
+    version: str = ""
+    addresses: list[str] = []
+    mode: str = "serve"
+    uptime_seconds: float = 0.0
+    totals: Totals = Totals()
+
+
+class MoveShown(msgspec.Struct, frozen=True):
+    """A change of a conversation's account at *time*."""
+
+    time: float = 0.0
+    origin: str = ""
+    account: str = ""
+    reason: str = ""
+
+
+class SessionShown(msgspec.Struct, frozen=True):
+    """
+    A conversation. *home* is the account it is bound to (empty: none), *account* that of its last exchange.
+
+    Without an exchange since the start, all but *name*, *session*, *home* and *last* have their defaults.
+    """
+
+    name: str = ""
+    session: str = ""
+    tool: str = ""
+    client: str = ""
+    home: str = ""
+    account: str = ""
+    model: str = ""
+    turns: int = 0
+    tokens: TokenTotals = TokenTotals()
+    first: float = 0.0
+    last: float = 0.0
+    verdict: str = ""
+    moves: list[MoveShown] = []

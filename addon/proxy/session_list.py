@@ -1,0 +1,163 @@
+"""The conversations that passed since the start, the latest last, and the totals of all exchanges."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..accounts.bindings import Binding
+from ..bounded import BoundedMap
+from ..values.decision import Candidate, Decision, session_name
+from .control_answers import MoveShown, SessionShown, TokenTotals, Totals
+
+logger = logging.getLogger(__name__)
+
+SESSIONS = 2000  # conversations that are kept
+MOVES = 20  # of a conversation
+_FULL_LENGTH = 32  # characters of an affinity
+
+
+@dataclass(slots=True)
+class _Tokens:
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+
+    def add(self, decision: Decision) -> None:
+        if used := decision.tokens:
+            self.input += used.prompt
+            self.cached += used.cached
+            self.output += used.completion
+
+    def shown(self) -> TokenTotals:
+        return TokenTotals(self.input, self.cached, self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class LastExchange:
+    """The last exchange of a conversation, with the accounts that were considered."""
+
+    decision: Decision
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(slots=True)
+class _Row:
+    """*account* is the last one that was chosen."""
+
+    last: LastExchange
+    first: float
+    account: str = ""
+    turns: int = 0
+    tokens: _Tokens = field(default_factory=_Tokens)
+    moves: deque[MoveShown] = field(default_factory=lambda: deque(maxlen=MOVES))
+
+
+class SessionList:
+    """Told of the end of every exchange. At most SESSIONS conversations are kept, those with the latest exchanges."""
+
+    def __init__(self) -> None:
+        self._rows: BoundedMap[str, _Row] = BoundedMap(SESSIONS)
+        self._exchanges = self._failed = self._moved = 0
+        self._accounts: Counter[str] = Counter()
+        self._verdicts: Counter[str] = Counter()
+        self._tokens = _Tokens()
+        self._has_failed = False
+
+    def record(self, decision: Decision, candidates: tuple[Candidate, ...]) -> None:
+        """Take *decision* into account; *candidates* are those of its last attempt. Never raises."""
+        try:
+            self._count(decision)
+            if decision.session:
+                self._add(decision, candidates)
+        except Exception as e:  # what is shown must not break an exchange
+            if not self._has_failed:
+                logger.warning("patchbay: the list of sessions is not complete: %s", type(e).__name__)
+            self._has_failed = True
+
+    def totals(self) -> Totals:
+        """Return the totals since the start."""
+        return Totals(
+            self._exchanges, self._failed, self._moved, self._tokens.shown(), dict(self._accounts), dict(self._verdicts)
+        )
+
+    def shown(self, bindings: Iterable[Binding], ttl: float) -> list[SessionShown]:
+        """
+        Return the conversations with an exchange since the start, and those of *bindings*; the latest use first.
+
+        *ttl* is the lifetime of a binding after its last use.
+        """
+        homes: dict[str, Binding] = {}
+        for each in bindings:
+            if each.home and not (each.key.model and each.key.affinity in homes):
+                homes[each.key.affinity] = each
+        found = [_shown(affinity, row, homes.get(affinity)) for affinity, row in self._rows.items()]
+        found += [_only_bound(each, ttl) for affinity, each in homes.items() if affinity not in self._rows]
+        return sorted(found, key=lambda each: each.last, reverse=True)
+
+    def last(self, session: str) -> LastExchange | None:
+        """Return the last exchange of the conversation with the affinity *session*."""
+        row = self._rows.get(session)
+        return row.last if row else None
+
+    def _count(self, decision: Decision) -> None:
+        self._exchanges += 1
+        self._failed += bool(decision.error) or (decision.status or 0) >= 400
+        self._verdicts[decision.verdict] += 1
+        self._tokens.add(decision)
+        if decision.account:
+            self._accounts[decision.account] += 1
+
+    def _add(self, decision: Decision, candidates: tuple[Candidate, ...]) -> None:
+        last = LastExchange(decision, candidates)
+        row = self._rows.get(decision.session)
+        if row is None:
+            row = _Row(last, decision.time)
+        self._rows[decision.session] = row  # the latest
+        row.last = last
+        row.turns += 1
+        row.tokens.add(decision)
+        if decision.account and row.account not in ("", decision.account):
+            at = decision.time + decision.duration_seconds
+            row.moves.append(MoveShown(at, row.account, decision.account, _reason(row.account, last)))
+            self._moved += 1
+        row.account = decision.account or row.account
+
+
+def named(name: str, among: Sequence[SessionShown]) -> list[SessionShown]:
+    """Return the conversations *among* these whose name begins with *name*: a short name, or all of an affinity."""
+    wanted = name.strip().lower()
+    return [each for each in among if wanted and each.session.startswith(wanted[:_FULL_LENGTH])]
+
+
+def _reason(account: str, last: LastExchange) -> str:
+    """Return why *last* was not served by *account*: the outcome of its attempt there, or what kept it from one."""
+    outcomes = {each.account: each.outcome for each in last.decision.attempts[:-1]}
+    reasons = {each.account: each.reason for each in last.candidates}
+    return outcomes.get(account) or reasons.get(account) or "it is gone from the settings"
+
+
+def _shown(affinity: str, row: _Row, binding: Binding | None) -> SessionShown:
+    decision = row.last.decision
+    return SessionShown(
+        name=session_name(affinity),
+        session=affinity,
+        tool=getattr(decision, "tool", ""),
+        client=decision.client,
+        home=binding.home if binding else "",
+        account=row.account,
+        model=decision.model,
+        turns=row.turns,
+        tokens=row.tokens.shown(),
+        first=row.first,
+        last=decision.time + decision.duration_seconds,
+        verdict=decision.verdict,
+        moves=list(row.moves),
+    )
+
+
+def _only_bound(binding: Binding, ttl: float) -> SessionShown:
+    affinity = binding.key.affinity
+    return SessionShown(session_name(affinity), affinity, home=binding.home, last=binding.expires - ttl)

@@ -170,6 +170,16 @@ class Bindings:
         """Return the number of conversations whose home is *account*, or is about to be."""
         return self._sessions[account]
 
+    def active(self, account: str, now: float, seconds: float) -> int:
+        """Return the number of conversations whose home is *account* and that were used within so many *seconds*."""
+        count = 0
+        for key in reversed(self._bound):
+            entry = self._entries[key]
+            if now - (entry.expires - self._ttl) >= seconds:
+                break
+            count += entry.home == account
+        return count
+
     def busiest(self) -> dict[str, tuple[str, float]]:
         """Return for each account that was used the affinity that uses it most, and its share of the uses."""
         uses: defaultdict[str, Counter[str]] = defaultdict(Counter)

@@ -44,7 +44,8 @@ class Health:
     The cooldowns of every lane and account that failed; the others are healthy and need no memory.
 
     A cooldown that runs is never shortened by another fault. *quotas* names the allowance that an account shares
-    with others.
+    with others. `touched` is called with the time and the name of an account, or of a shared allowance, whose cooldowns
+    have changed.
     """
 
     def __init__(self, quotas: Mapping[str, str] | None = None) -> None:
@@ -55,6 +56,7 @@ class Health:
         self._low: BoundedMap[tuple[str, str], float] = BoundedMap(MAX_LANES)
         self._faults = UpstreamFaults()
         self._clock = NEVER
+        self.touched: Callable[[str, float], None] = lambda _name, _now: None
 
     def available(self, account: str, lane: str, now: float) -> bool:
         """Whether a request may go to *account* for *lane*. When it does, call `acquire` next."""
@@ -158,6 +160,17 @@ class Health:
     def is_low(self, account: str, lane: str, now: float) -> bool:
         """Whether so little is left of a limit that no new conversation should begin here."""
         return self._low.get(self._limited(account, lane), NEVER) > now
+
+    def troubles(self, account: str) -> Iterator[tuple[str | None, Cooldown]]:
+        """Yield every cooldown of *account* that no success has ended, with its lane (None: the whole account)."""
+        own = ((None, each) for _, each in self._of_account(account))
+        lanes = [(lane, each) for (name, lane), found in self._lanes.items() if name == account
+                 for each in found.values()]  # fmt: skip
+        yield from (each for each in (*own, *lanes) if each[1].until != NEVER)
+
+    def sharing(self, name: str) -> list[str]:
+        """Return the accounts that *name*, as `touched` was called with it, stands for."""
+        return [account for account in self.quotas if self._quota_key(account) == name] or [name]
 
     def lanes(self, account: str) -> list[str]:
         """Return the lanes of *account* of which anything is known."""
@@ -291,10 +304,12 @@ class Health:
             found.pop("auth-failed", None)
             found.pop("billing-blocked", None)
         self._drop_empty(account)
+        self.touched(account, self._clock)
 
     def wake(self, account: str) -> None:
         """End every cooldown of *account*, of its lanes, and of the quota that it shares, on behalf of a user."""
-        self._accounts.pop(self._quota_key(account), None)
+        if self._accounts.pop(self._quota_key(account), None):
+            self.touched(self._quota_key(account), self._clock)
         self.forget(account)
 
     def forget(self, account: str) -> None:
@@ -303,6 +318,7 @@ class Health:
         self._errors.pop(account, None)
         for key in [key for key in self._lanes if key[0] == account]:
             del self._lanes[key]
+        self.touched(account, self._clock)
 
     def cooldowns(self, now: float) -> Iterator[SharedCooldown]:
         """Yield the cooldowns that other instances, or a later process, should know."""
@@ -328,6 +344,7 @@ class Health:
         cooldown = self._at(told.account, told.lane).setdefault(told.state, Cooldown(told.kind))
         if told.until > cooldown.until:
             cooldown.adopt(told, now)
+            self.touched(told.account, now)
 
     def _end(self, told: SharedCooldown) -> None:
         whole, of_lane = self._accounts.get(told.account, {}), self._lanes.get((told.account, told.lane or ""), {})
@@ -335,6 +352,7 @@ class Health:
         if told.state in found and found[told.state].until <= told.until:
             del found[told.state]
             self._drop_empty(told.account)
+            self.touched(told.account, self._clock)
 
     def _quota_key(self, account: str) -> str:
         quota = self.quotas.get(account, "")
@@ -382,9 +400,16 @@ class Health:
         until = until and max(until, now + FLOOR)
         undo = []
         for each in penalties:
-            where = partial(self._at, *self._kept_at(account, lane, each, outcome))
+            name, of_lane = self._kept_at(account, lane, each, outcome)
+            where = partial(self._at, name, of_lane)
             undo.append(applied(where, each, outcome, now, until, strict=strict, doubtful=doubtful, upstream=upstream))
-        return lambda: all([each() for each in undo])  # noqa: C419 - each of them, also after one that fails
+            self.touched(name, now)
+
+        def undone() -> bool:
+            self.touched(account, self._clock)
+            return all([each() for each in undo])  # noqa: C419 - each of them, also after one that fails
+
+        return undone
 
     def _kept_at(self, account: str, lane: str, penalty: Penalty, outcome: Outcome) -> tuple[str, str | None]:
         quota = self._quota_key(account)
@@ -408,6 +433,8 @@ class Health:
                     ended.append((state, each))
                 if each.probe == ticket or (whole and each.until <= now and not each.is_probed(now)):
                     del found[state]
+                    if each.until != NEVER:
+                        self.touched(self._quota_key(account) if found is quota else account, now)
         self._drop_empty(account, lane)
         for state, each in ended:
             self._verify_alike(state, each, now)

@@ -20,6 +20,7 @@ from ..values.decision import BindingKind, Candidate, Identity, Outcome, Refusal
 from ..values.http import Client, Origin, PriorServing
 from . import models, refusals, selection, stated_limits
 from .bindings import Bindings, Key
+from .changes import AccountChange, Changes
 from .cooldown import TRANSIENT
 from .eligibility import Eligibility, Option, probe_scope
 from .health import Health
@@ -35,6 +36,7 @@ QUEUE_RECHECK = 5.0  # seconds between two looks of a queued request; `queue.tim
 LEAVES_HOME: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})  # they outlast a prompt cache
 _SOCKET_FAILED = "failed on an earlier WebSocket"
 _RESTS = "cooling down for a model"
+_SETTINGS = "by the settings"
 _PRIORITY = "an account of a higher priority is back"
 
 
@@ -67,6 +69,7 @@ class Accounts:
         self._cursors = selection.Cursors(random)
         self.health = Health()
         self.bindings = Bindings(config.sessions.ttl, config.sessions.limit)
+        self.changes = Changes(self.health, self.bindings, lambda: self._config.sessions.prompt_cache_ttl)
         self._limiter = Limiter(config.queue.limit)
         self._eligibility = Eligibility((), self.health, self._limiter)
         self._in_flight: Counter[str] = Counter()
@@ -167,14 +170,22 @@ class Accounts:
         gone = {name: account for name, account in (self._draining | before).items() if name not in now}
         self._draining = {name: account for name, account in gone.items() if self._in_flight[name]}
         self._use(config)
+        for name in before.keys() ^ now.keys():
+            self.changes.note(name, "added" if name in now else "removed", _SETTINGS)
         for account in config.accounts:
-            old = before.get(account.id, account)
-            if (old.origin, old.base_path) != (account.origin, account.base_path):
-                self.health.forget(account.id)
-            elif account.enabled and not old.enabled:
-                self.wake(account.id)
-            elif old.secrets != account.secrets:
-                self.health.credential_changed(account.id)
+            self._reloaded(before.get(account.id, account), account)
+
+    def _reloaded(self, old: Account, account: Account) -> None:
+        if (old.origin, old.base_path) != (account.origin, account.base_path):
+            self.changes.because(account.id, "it has another upstream now")
+            self.health.forget(account.id)
+        elif account.enabled and not old.enabled:
+            self.wake(account.id, _SETTINGS)
+        elif old.secrets != account.secrets:
+            self.changes.because(account.id, "it has another key now")
+            self.health.credential_changed(account.id)
+        if account.enabled != old.enabled:
+            self.changes.note(account.id, "enabled" if account.enabled else "disabled", _SETTINGS)
 
     def _use(self, config: Config) -> None:
         self._config, self._strategy = config, selection.STRATEGIES[config.strategy]
@@ -185,13 +196,15 @@ class Accounts:
         self._limiter.limit = config.queue.limit
         self.bindings.resize(config.sessions.ttl, config.sessions.limit)
 
-    def wake(self, account: str) -> None:
+    def wake(self, account: str, because: str = "woken by a user") -> None:
         """End every cooldown of *account*, on behalf of a user."""
+        self.changes.because(account, because)
         self.health.wake(account)
         self._limiter.call_all(probe_scope(account))
 
     def credential_changed(self, account: str) -> None:
         """Record that *account* has another secret: what was wrong with the former one is over."""
+        self.changes.because(account, "it has another key now")
         self.health.credential_changed(account)
         self._limiter.call_all(probe_scope(account))
 
@@ -217,6 +230,10 @@ class Accounts:
     def absent(self, ask: Ask, now: float) -> list[refusals.Absent]:
         """Return why each account that serves the model of *ask* cannot serve now."""
         return list(self._eligibility.all_absent(ask, now))
+
+    def take_changes(self, now: float) -> list[AccountChange]:
+        """Return what happened to accounts since the last call, if `changes` has a listener."""
+        return self.changes.take(self._by_id, now)
 
     def status(self, now: float) -> list[AccountStatus]:
         """Return how every account stands, in the order of the settings, and those that drain."""

@@ -14,7 +14,7 @@ from ..exchange import Exchange
 from ..journal import Journal
 from ..router import Router
 from ..values.decision import Decision
-from . import flow_record, flow_view, replay
+from . import flow_record, flow_view, replay, wire_edits
 from .exchange_driver import ExchangeDriver
 from .incident_recorder import IncidentRecorder
 from .session_list import SessionList
@@ -58,6 +58,7 @@ class ExchangeLog:
         kept = len(driver.streamed_copy) if driver.copy_is_partial else None
         flow_record.write_decision(flow, exchange, line)
         flow_record.write_attempts(flow, exchange.records(), own_answer=driver.own_answer, kept_bytes=kept)
+        flow_record.write_edits(flow, _edits(flow, driver))
         flow_record.write_served(flow, exchange, decision, self._key)
         flow_view.show(flow, exchange, decision)
         replay.remark(flow, exchange, decision)
@@ -83,3 +84,11 @@ class ExchangeLog:
         if any(tried.outcome not in ("ok", "request", "cancelled") for tried in decision.attempts):
             self._account_failed()
         return line
+
+
+def _edits(flow: http.HTTPFlow, driver: ExchangeDriver) -> dict[str, Any]:
+    try:
+        return wire_edits.of(flow, driver)
+    except Exception as e:  # it is only shown, and the answer is already there
+        logger.debug("the edits of a request cannot be shown: %s", type(e).__name__, exc_info=True)
+        return {}

@@ -12,6 +12,8 @@ ACCOUNT, CLIENT, REQUEST_ID = "patchbay.account", "patchbay.client", "patchbay.r
 VERDICT, VICTIM, ERROR = "patchbay.verdict", "patchbay.victim", "patchbay.error"
 # beside the line: what the decision was made of
 CANDIDATES, EVIDENCE = "patchbay.candidates", "patchbay.evidence"
+# … and how the request differed on the wire from what its client sent; see `wire_edits`
+EDITS = "patchbay.edits"
 # for a replay: how the flow was served
 SERVED = "patchbay.served"
 # for another verdict: the records of its attempts, and what of the answer was stored
@@ -22,8 +24,8 @@ SOCKET_LINES, SOCKET_RECORDS, FORGOTTEN = "patchbay.exchanges", "patchbay.on_soc
 NOTICED, LEAKED_TO, DISPUTED = "patchbay.noticed", "patchbay.leaked_to", "patchbay.disputed"
 
 BESIDE_THE_LINE = frozenset(
-    (SERVED, CANDIDATES, EVIDENCE, SENT, OWN_ANSWER, KEPT_BYTES, SOCKET_LINES, SOCKET_RECORDS, FORGOTTEN, NOTICED,
-     LEAKED_TO, DISPUTED)
+    (SERVED, CANDIDATES, EVIDENCE, EDITS, SENT, OWN_ANSWER, KEPT_BYTES, SOCKET_LINES, SOCKET_RECORDS, FORGOTTEN,
+     NOTICED, LEAKED_TO, DISPUTED)
 )  # fmt: skip
 
 

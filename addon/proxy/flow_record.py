@@ -31,12 +31,25 @@ PLACEHOLDER = re.compile(rb"(?:[\w-]+ )?patchbay(?::.*)?", re.DOTALL)
 
 def write_decision(flow: http.HTTPFlow, exchange: Exchange, line: Mapping[str, Any]) -> None:
     """Write the journal's *line* of *exchange* on *flow*, and how its account and its conversation were found."""
-    flow.metadata |= {f"{names.PREFIX}{name}": value for name, value in line.items()}
-    flow.metadata[names.CANDIDATES] = {each.account: each.reason for each in exchange.candidates}
-    flow.metadata[names.EVIDENCE] = [
+    flow.metadata |= decision_metadata(exchange, line)
+
+
+def decision_metadata(exchange: Exchange, line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `write_decision` writes, as plain types."""
+    found = {f"{names.PREFIX}{name}": value for name, value in line.items()}
+    found[names.CANDIDATES] = {each.account: each.reason for each in exchange.candidates}
+    found[names.EVIDENCE] = [
         {"tier": each.tier, "where": each.where, "used": each.used, "why": each.why}
         for each in exchange.identity.evidence
     ]
+    return found
+
+
+def write_edits(flow: http.HTTPFlow, edits: Mapping[str, Any]) -> None:
+    """Write on *flow* how its request differed on the wire, from `wire_edits.of`; a replay leaves no former edits."""
+    flow.metadata.pop(names.EDITS, None)
+    if edits:
+        flow.metadata[names.EDITS] = dict(edits)
 
 
 def write_attempts(

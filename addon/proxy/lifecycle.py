@@ -26,6 +26,7 @@ from ..values.http import Client
 from . import (
     client_connections,
     compatibility,
+    content_view,
     environment,
     option_checks,
     option_defaults,
@@ -96,6 +97,7 @@ class Lifecycle:
         replay.install()
         self._log_redaction.install()
         option_defaults.apply()
+        content_view.install()
 
     def configure(self, updated: set[str]) -> None:
         if self.refused:

@@ -26,6 +26,8 @@ _DEFAULTS = {
     "connection_strategy": "lazy",
     # the name in Host tells DNS rebinding from a client
     "keep_host_header": True,
+    # of mitmweb: the comment begins with the account
+    "web_columns": ["path", "status", "comment", "time"],
 }
 _changed: set[str] = set()  # set here; this module outlives a reload of the addon
 _tasks: set[asyncio.Task[None]] = set()
@@ -33,7 +35,8 @@ _tasks: set[asyncio.Task[None]] = set()
 
 def apply() -> None:
     """Set the defaults for options the user has not set. To be called while the addon loads."""
-    ours = {name: value for name, value in _DEFAULTS.items() if ctx.options._options[name].value is optmanager.unset}
+    known = ctx.options._options
+    ours = {name: value for name, value in _DEFAULTS.items() if name in known and known[name].value is optmanager.unset}
     ctx.options.update(**ours)
     _changed.update(ours)
     if "listen_host" in ours:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 BLANK = "\u00a0"  # mitmweb gives an empty line no height
 _TAB = 4
+_LABELS = 10  # columns that labels take at least, so that cards look alike
 _NARROW = "\u1100"  # characters before this one are one column wide
 # Controls but tab and line end, marks and overrides of direction, what is invisible (of the joiners only those that no
 # script and no emoji needs), lone surrogates, and the plane of tags and selectors, in which text can be hidden.
@@ -92,7 +93,7 @@ class Pane:
 
     def pairs(self, rows: list[tuple[str, str]]) -> None:
         """Add *rows* of a label and its text, the texts below one another."""
-        wide = max((len(label) for label, _ in rows), default=0) + 2
+        wide = max((_LABELS, *(len(label) + 2 for label, _ in rows)))
         for label, text in rows:
             self.text(text, " " * wide, label.ljust(wide))
 

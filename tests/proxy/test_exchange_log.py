@@ -21,6 +21,7 @@ from patchbay.proxy.session_list import SessionList
 from patchbay.router import Router
 from patchbay.settings.settings import CrosstalkSettings, JournalSettings
 from patchbay.values.decision import Outcome
+from patchbay.values.http import Headers
 
 from ..test_router import answer, good, opened, request, routed, router
 
@@ -46,7 +47,8 @@ class Bench:
         return made
 
     def close(self, exchange: Exchange, error: str = "", **more: Any) -> None:
-        members = {"exchange": exchange, "streamed_copy": b"12345", "copy_is_partial": False, "own_answer": False}
+        members = {"exchange": exchange, "streamed_copy": b"12345", "copy_is_partial": False, "own_answer": False,
+                   "shadow": False, "body_limit": 1 << 20, "request_headers": Headers}  # fmt: skip
         driver: Any = SimpleNamespace(**members | more)
         self.log.closed(self.flow, driver, error)
 
@@ -140,3 +142,13 @@ def test_what_is_demoted_is_logged_with_the_next_exchange(bench: Bench, caplog: 
 
     levels = [(record.levelno, record.getMessage()) for record in caplog.records if "over" in record.getMessage()]
     assert levels == [(logging.WARNING, "patchbay: over: False"), (logging.INFO, "patchbay: over: True")]
+
+
+def test_an_exchange_whose_edits_cannot_be_told_is_written_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(exchange_log.wire_edits, "of")
+    bench.close(bench.exchange())
+
+    assert bench.flow.metadata["patchbay.account"]
+    assert "patchbay.edits" not in bench.flow.metadata

@@ -87,7 +87,7 @@ def test_labels_stand_below_one_another() -> None:
     shown = pane(20)
     shown.pairs([("a", "one two three four"), ("long", "x")])
 
-    assert str(shown).split("\n") == ["a     one two three", "      four", "long  x"]
+    assert str(shown).split("\n") == ["a         one two", "          three four", "long      x"]
 
 
 def test_items_are_not_broken() -> None:

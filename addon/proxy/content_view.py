@@ -1,0 +1,175 @@
+"""
+The content view `conversation`, for mitmweb, the console and mitmdump: the decision, then the newest turn first.
+
+mitmproxy renders it on its event loop, so a page is bounded; it must never raise, and what it shows is as safe to
+print as `transcript.pane` makes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import msgspec
+from mitmproxy import contentviews, ctx, http
+
+from .. import dialects, transcript
+from ..exchange import decide
+from ..transcript.pane import Pane
+from ..transcript.text import TranscriptText
+from ..values.http import Endpoint
+from . import decision_card, flow_metadata as names, flow_record, message_content, socket_view, wire_edits
+from .in_flight import driver_of
+
+logger = logging.getLogger(__name__)
+
+PRIORITY = 20.0  # above every view of mitmproxy
+FOLDED_PAGE, WHOLE_PAGE = 300_000, 32_000_000  # characters of a page
+WEB_COLUMNS = 88  # of a pane that takes half of a window 1440 pixels wide
+_NARROWEST, _WIDEST = 40, 120  # columns
+_BEGINS = (b"{", b"[", b"event:", b"data:", b": ", b"id:")  # of a JSON text, and of a stream
+_ENDS_OF_REQUESTS = (b'"messages"', b'"input"', b'"contents"', b'"prompt"')  # members, of which a request has one
+_SENTENCE = "Patchbay could not read this as a conversation; its text follows as it is."
+
+
+class ConversationView(contentviews.Contentview):
+    """A page about one message of a flow. *everything*: nothing is folded; `auto` never chooses that view."""
+
+    syntax_highlight = "none"
+
+    def __init__(self, *, everything: bool = False) -> None:
+        self._everything = everything
+
+    @property
+    def name(self) -> str:
+        return "conversation-full" if self._everything else "conversation"
+
+    def prettify(self, data: bytes, metadata: contentviews.Metadata) -> str:
+        try:
+            return self._page(data, metadata)
+        except Exception as e:  # a page must not break the view of a flow
+            logger.debug("%s failed: %s", self.name, type(e).__name__, exc_info=True)
+            pane = Pane(WEB_COLUMNS, FOLDED_PAGE)
+            pane.text(_SENTENCE)
+            pane.blank()
+            pane.text(data[:FOLDED_PAGE].decode("utf-8", "replace"))
+            return str(pane)
+
+    def render_priority(self, data: bytes, metadata: contentviews.Metadata) -> float:
+        flow = metadata.flow
+        if self._everything or not isinstance(flow, http.HTTPFlow):
+            return -1
+        if metadata.websocket_message is not None:
+            return PRIORITY if socket_view.reads(flow) else -1
+        if not _is_text(data):
+            return -1
+        return PRIORITY if _is_served(flow) or _is_generation(flow) else -1
+
+    def _pane(self) -> Pane:
+        return Pane(_columns(), WHOLE_PAGE if self._everything else FOLDED_PAGE)
+
+    def _page(self, data: bytes, metadata: contentviews.Metadata) -> str:
+        flow, pane = metadata.flow, self._pane()
+        writer = TranscriptText(pane, everything=self._everything, elsewhere=_elsewhere(everything=self._everything))
+        if not isinstance(flow, http.HTTPFlow):
+            pane.text(data[:FOLDED_PAGE].decode("utf-8", "replace"))
+        elif metadata.websocket_message is not None:
+            socket_view.write(pane, writer, flow, metadata.websocket_message)
+        else:
+            pane.pairs(_decision(flow))
+            _write(pane, writer, flow, data, metadata)
+        return str(pane)
+
+
+VIEWS = (ConversationView(), ConversationView(everything=True))
+
+
+def install() -> None:
+    """Let mitmproxy offer the views from now on."""
+    for view in VIEWS:
+        if contentviews.registry.get(view.name) is not view:
+            contentviews.add(view)
+
+
+def endpoint(flow: http.HTTPFlow) -> Endpoint:
+    """Return what the path of *flow* means, in the dialect in which it was served, if it was."""
+    found = dialects.endpoint(flow.request.method, flow.request.path.partition("?")[0])
+    dialect = names.text(flow.metadata, f"{names.PREFIX}dialect")
+    return replace(found, dialect=dialect) if dialect else found
+
+
+def _write(
+    pane: Pane, writer: TranscriptText, flow: http.HTTPFlow, data: bytes, metadata: contentviews.Metadata
+) -> None:
+    at, is_answer = endpoint(flow), isinstance(metadata.http_message, http.Response)
+    if at.kind != "generation":
+        _write_json(pane, data)
+        return
+    kind = metadata.content_type or ""
+    if is_answer:
+        writer.answer(transcript.of_answer(data, at.dialect, at.suffix, kind))
+        data, kind = message_content.content(flow.request, message_content.KEPT), ""
+    if data:
+        writer.request(transcript.of_request(data, at.dialect, at.suffix, kind))
+
+
+def _write_json(pane: Pane, data: bytes) -> None:
+    """Write *data*, which is no conversation: JSON with a member a line."""
+    if not data:
+        return
+    pane.rule("body", f"{len(data):,} bytes")
+    with suppress(msgspec.DecodeError):  # it stands as it is
+        data = msgspec.json.format(data, indent=2) if len(data) <= FOLDED_PAGE else data
+    pane.text(data.decode("utf-8", "replace"))
+
+
+def _decision(flow: http.HTTPFlow) -> list[decision_card.Row]:
+    """Return the decision about the exchange of *flow* as it stands by now."""
+    driver = driver_of(flow)
+    if driver is None or driver.closed or driver.exchange is None:
+        return decision_card.rows(flow.metadata)
+    mode = "shadow" if driver.shadow else "serve"
+    line = decide(driver.exchange, "", time.time(), status=None, mode=mode).encoded()
+    edits = {names.EDITS: wire_edits.of(flow, driver)}
+    return decision_card.rows(flow_record.decision_metadata(driver.exchange, line) | edits, under_way=True)
+
+
+def _is_served(flow: http.HTTPFlow) -> bool:
+    if f"{names.PREFIX}account" in flow.metadata:
+        return True
+    driver = driver_of(flow)
+    return driver is not None and driver.exchange is not None
+
+
+def _is_generation(flow: http.HTTPFlow) -> bool:
+    """Whether *flow*, of which nothing is recorded, asks a model, by its path and its body."""
+    found = endpoint(flow)
+    if found.kind != "generation" or flow.request.method != "POST":
+        return False
+    body = flow.request.raw_content or b""
+    return bool(message_content.coding_of(flow.request)) or any(member in body for member in _ENDS_OF_REQUESTS)
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether *data* may be JSON or a stream of events; of an empty body the decision is all there is to show."""
+    return not data or data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_BEGINS)
+
+
+def _elsewhere(*, everything: bool) -> str:
+    return "; the view raw has them" if everything else "; the view conversation-full has them"
+
+
+def _columns() -> int:
+    """Return how many columns the pane has in which the view is about to stand."""
+    master = getattr(ctx, "master", None)
+    if screen := getattr(master, "ui", None):  # the console
+        wide: int = screen.get_cols_rows()[0]
+        return max(
+            _NARROWEST, min(wide // 2 if getattr(ctx.options, "console_layout", "") == "horizontal" else wide, _WIDEST)
+        )
+    if master is None or hasattr(ctx.options, "web_port"):
+        return WEB_COLUMNS
+    return max(_NARROWEST, min(shutil.get_terminal_size((WEB_COLUMNS, 24))[0] - 4, _WIDEST))

@@ -1,0 +1,191 @@
+"""The content view: which flows it takes, what it shows of them, and that it never raises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from mitmproxy import contentviews, ctx, http
+from mitmproxy.test import taddons, tflow
+from mitmproxy.websocket import WebSocketMessage
+from wsproto.frame_protocol import Opcode
+
+from patchbay.proxy import content_view, flow_metadata as names
+
+from .driven import Driven
+from .test_decision_card import LINE
+
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "the question"}]}
+SERVED = {f"{names.PREFIX}{name}": value for name, value in LINE.items()}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _mitmproxy() -> Iterator[None]:
+    with taddons.context():
+        content_view.install()
+        yield
+
+
+def flow(
+    path: str = "/v1/chat/completions", asked: Any = None, answered: bytes = b"", **metadata: Any
+) -> http.HTTPFlow:
+    found = tflow.tflow(resp=True)
+    assert found.response
+    found.request.method, found.request.path = "POST", path
+    found.request.content = json.dumps(ASKED if asked is None else asked).encode()
+    found.request.headers["content-type"] = found.response.headers["content-type"] = "application/json"
+    found.response.content = answered
+    found.metadata |= metadata
+    return found
+
+
+def shown(found: http.HTTPFlow, *, answer: bool = False, view: str = "auto") -> contentviews.ContentviewResult:
+    message = found.response if answer else found.request
+    assert message
+    return contentviews.prettify_message(message, found, view)
+
+
+def test_a_served_flow_is_a_conversation_with_its_decision_first() -> None:
+    found = shown(flow(**SERVED))
+
+    assert (found.view_name, found.syntax_highlight) == ("conversation", "none")
+    assert found.text.startswith("account   home-1 · home")
+    assert found.text.index("98 %") < found.text.index("the question")
+
+
+def test_an_answer_shows_its_request_too() -> None:
+    found = shown(flow(answered=b'{"id": "an answer"}', **SERVED), answer=True)
+
+    assert found.text.index("account") < found.text.index("an answer") < found.text.index("the question")
+
+
+def test_a_flow_of_a_file_is_known_by_its_path() -> None:
+    found = shown(flow())
+
+    assert found.view_name == "conversation"
+    assert "account" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [("/", ASKED), ("/v1/messages", {"text": "a chat of people"}), ("/v1/chat/completions", {}), ("/v1/models", ASKED)],
+)
+def test_no_other_flow_is_taken(path: str, asked: Any) -> None:
+    assert shown(flow(path, asked)).view_name == "JSON"
+
+
+def test_other_content_is_left_to_its_own_view() -> None:
+    served = flow("/v1/images/generations", answered=b"\x89PNG\r\n\x1a\n...", **SERVED)
+    assert served.response
+    served.response.headers["content-type"] = "image/png"
+
+    assert shown(served, answer=True).view_name != "conversation"
+
+
+def test_a_request_without_a_body_still_has_its_decision() -> None:
+    served = flow("/v1/models", **SERVED)
+    served.request.content = b""
+
+    assert shown(served).text.startswith("account   home-1")
+
+
+def test_what_is_no_conversation_is_shown_as_it_is() -> None:
+    found = shown(flow("/v1/models", answered=b'{"data": [{"id": "m-1"}]}', **SERVED), answer=True)
+
+    assert '  "data": [' in found.text
+
+
+def test_a_request_on_its_way_shows_its_account() -> None:
+    driven = Driven()
+    driven.open()
+    driven.flow.patchbay = driven.driver  # type: ignore[attr-defined]
+    found = shown(driven.flow)
+
+    assert found.text.startswith("account   main")
+    assert "under way" in found.text
+
+
+def test_an_edited_request_says_what_differs() -> None:
+    driven = Driven()
+    driven.open()
+    driven.flow.patchbay = driven.driver  # type: ignore[attr-defined]
+    driven.flow.backup()
+    driven.flow.request.content = b'{"model": "m", "messages": [], "top_p": 1}'
+    driven.flow.request.headers["x-mine"] = "1"
+    text = shown(driven.flow).text
+
+    assert "edited" in text
+    assert "members messages, top_p" in text
+    assert "headers x-mine" in text
+    assert "sk-" not in text
+
+
+def test_the_full_view_is_one_choice_away() -> None:
+    assert shown(flow(**SERVED), view="conversation-full").view_name == "conversation-full"
+
+
+def test_a_socket_shows_the_answer_at_the_message_that_asked() -> None:
+    upgraded = tflow.twebsocketflow()
+    upgraded.request.method, upgraded.request.path = "GET", "/v1/responses"
+    assert upgraded.websocket
+    said = [
+        (True, {"type": "response.create", "model": "m", "input": "the question"}),
+        (False, {"type": "response.output_text.delta", "delta": "Hel"}),
+        (False, {"type": "response.completed", "response": {"id": "the end"}}),
+        (True, {"type": "response.create", "model": "m", "input": "another"}),
+    ]
+    upgraded.websocket.messages = [
+        WebSocketMessage(Opcode.TEXT, from_client, json.dumps(event).encode()) for from_client, event in said
+    ]
+    upgraded.metadata |= SERVED
+    pages = [contentviews.prettify_message(each, upgraded) for each in upgraded.websocket.messages]
+
+    assert {page.view_name for page in pages} == {"conversation"}
+    assert pages[0].text.startswith("account   home-1")
+    assert "the end" in pages[0].text
+    assert "another" not in pages[0].text
+    assert [page.text for page in pages[1:3]] == ["response.output_text.delta Hel", "response.completed"]
+
+
+def test_a_socket_of_others_is_left_alone() -> None:
+    other = tflow.twebsocketflow()
+    assert other.websocket
+
+    assert contentviews.prettify_message(other.websocket.messages[0], other).view_name != "conversation"
+
+
+@pytest.mark.parametrize("view", content_view.VIEWS)
+@settings(max_examples=50)
+@given(body=st.binary(max_size=300), answered=st.binary(max_size=300))
+def test_no_body_is_too_strange(view: content_view.ConversationView, body: bytes, answered: bytes) -> None:
+    found = flow("/v1/messages", answered=answered, **SERVED)
+    found.request.content = body
+    for message in (found.request, found.response):
+        assert isinstance(
+            view.prettify(message.content or b"", contentviews.Metadata(found, http_message=message)), str
+        )
+
+
+def test_a_failure_shows_the_text_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*anything: object) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr(content_view.transcript, "of_request", fails)
+    text = shown(flow(**SERVED)).text
+
+    assert text.startswith("Patchbay could not read this")
+    assert "the question" in text
+
+
+def test_the_width_is_that_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen:
+        def get_cols_rows(self) -> tuple[int, int]:
+            return 64, 20
+
+    monkeypatch.setattr(ctx.master, "ui", Screen(), raising=False)
+    text = shown(flow(asked={**ASKED, "messages": [{"role": "user", "content": "word " * 100}]})).text
+
+    assert max(map(len, text.split("\n"))) <= 64

@@ -40,6 +40,7 @@ class Attempt:
     held_bytes: int = 0
     content_began: bool = False  # the first content came, and the account is the home
     alarm: bool = False  # a proof of crosstalk was found, disputed or not
+    alarmed: set[str] = field(default_factory=set)  # the victims, or `unknown`, for which an alarm was raised
     proof: bool = False  # an undisputed proof: the answer's owner loses nothing when the answer is withheld
     withheld: bool = False  # the client does not get it because of the proof
     complaint: str = ""  # code and message of an error, in an event or a body

@@ -47,6 +47,15 @@ class Leak:
     victim: str
     receiver: str
     disputed: bool = False
+    session: str = ""  # the receiver's, as users see it
+
+
+class _LeakValue(msgspec.Struct, array_like=True):
+    """The value of a leak's record; earlier releases wrote none of the last members."""
+
+    receiver: str
+    disputed: bool
+    session: str = ""
 
 
 class State:
@@ -75,7 +84,9 @@ class State:
 
     def leak(self, leak: Leak, now: float) -> None:
         """Report to the other instances that an answer to an exchange of theirs came to one of ours."""
-        self._leaks.append(Record("leak", leak.victim, _text((leak.receiver, leak.disputed)), now, now + _LEAK_TTL))
+        self._leaks.append(
+            Record("leak", leak.victim, _text((leak.receiver, leak.disputed, leak.session)), now, now + _LEAK_TTL)
+        )
 
     def changes(self, now: float) -> list[Record]:
         """Return the changes since the last call; none before `watch`."""
@@ -215,8 +226,8 @@ def _to_request(record: Record) -> LedgerRow:
 
 
 def _to_leak(record: Record) -> Leak:
-    receiver, disputed = msgspec.json.decode(record.value, type=tuple[str, bool])
-    return Leak(record.key, receiver, disputed)
+    value = msgspec.json.decode(record.value, type=_LeakValue)
+    return Leak(record.key, value.receiver, value.disputed, value.session)
 
 
 def _of_owner(told: LedgerRow) -> Record:

@@ -92,7 +92,16 @@ def test_an_answer_that_went_astray_is_told_once() -> None:
 
     tell(one, two, 6)
     assert heard == [Leak("victim", "pb1-receiver", disputed=True)]
+
     assert one.state.changes(7) == []
+
+
+def test_a_leak_that_an_earlier_release_told_of_names_no_session() -> None:
+    heard: list[Leak] = []
+    state = Instance().state
+    state.leaked = heard.append
+    assert state.adopt([Record("leak", "victim", '["pb1-receiver",true]', 2, 3602.0)], 3) == 0
+    assert heard == [Leak("victim", "pb1-receiver", disputed=True)]
 
 
 def test_only_what_changed_is_told() -> None:
@@ -375,7 +384,7 @@ def each_kind() -> tuple[Instance, dict[str, Record]]:
     one.ledger.note("lineage", "seed", Entry("x", account="a", affinity="aff", thread="t", at=1.0), 1)
     one.ledger.note("request", "pb1-x", Entry("x", "pb1-x", "a", "aff", "t", b"d", 5.0, words=b"w"), 5)
     one.aliases.lead("id", "aff", 1)
-    one.state.leak(Leak("victim", "receiver"), 2)
+    one.state.leak(Leak("victim", "receiver", session="e718a2c4"), 2)
     one.state.wake("nobody", 3)
     return one, {record.kind: record for record in one.state.changes(4)}
 
@@ -387,7 +396,7 @@ def test_each_kind_of_record_as_it_is_stored() -> None:
     assert found["owner"] == Record("owner", '["lineage","seed"]', '["a","aff","t"]', 1.0, 101.0)
     assert found["request"] == Record("request", "pb1-x", '["x","pb1-x","a","aff","64","77"]', 5.0, 105.0)
     assert found["alias"] == Record("alias", "id", '["aff",""]', 0.0, found["alias"].expires)
-    assert found["leak"] == Record("leak", "victim", '["receiver",false]', 2, 3602.0)
+    assert found["leak"] == Record("leak", "victim", '["receiver",false,"e718a2c4"]', 2, 3602.0)
     assert found["woken"] == Record("woken", "nobody", "well", 3, 603.0)
     assert (found["rest"].kind, found["rest"].rank, found["rest"].expires) == ("rest", 0.0, 50.0)
     assert one.state.changes(4) == []

@@ -35,6 +35,7 @@ class IdOwner(Struct, frozen=True, array_like=True):
     request_id: str
     at: float
     digest: str
+    affinity: str = ""
 
 
 class AttemptRecord(Struct):

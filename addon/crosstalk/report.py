@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from ..values.decision import Decision, Verdict
+from ..values.decision import Decision, Verdict, VerdictKind, session_name
 from .host_habits import BREAKS_FOR_HABIT, CONTRACT, Demotion
 
 _STRENGTHS = ("proof", "strong", "weak")
@@ -59,13 +59,33 @@ def demotion(told: Demotion) -> str:
 
 
 def summary(found: Verdict) -> str:
-    """Return one line about an answer."""
-    if found.kind in ("crosstalk", "suspect") and found.findings:
-        worst = min(found.findings, key=lambda each: _STRENGTHS.index(each.strength))
-        name = "CROSSTALK" if found.kind == "crosstalk" else "suspect"
-        line = f"{name}: expected {worst.expected}, received {worst.received}, victim {found.victim or 'unknown'}"
-    else:
-        line = f"echo matched ({found.echo})" if found.echo else "no echo"
-        if found.echo and found.kind != "clean":
-            line += ", which says nothing about " + ("the body" if found.echo == "header" else "what follows it")
-    return f"{line}; {found.note}" if found.note else line
+    """Return one line about an answer; it begins with the word of its verdict."""
+    told = evidence(found)
+    return f"{word(found.kind)}: {told}" if told else word(found.kind)
+
+
+def word(kind: VerdictKind) -> str:
+    """Return the word of a verdict of *kind*; one that needs attention at once stands in capitals."""
+    return "CROSSTALK" if kind == "crosstalk" else kind
+
+
+def evidence(found: Verdict) -> str:
+    """Return what an answer was judged by: the strongest finding, or where our id came back (empty: nowhere)."""
+    line = _compared(found) if found.kind in ("crosstalk", "suspect") and found.findings else _echo(found)
+    return "; ".join(filter(None, (line, found.note)))
+
+
+def _compared(found: Verdict) -> str:
+    worst = min(found.findings, key=lambda each: _STRENGTHS.index(each.strength))
+    session = next((each.victim_session for each in found.findings if each.victim == found.victim), "")
+    of = f" of session {session_name(session)}" if session else ""
+    return f"expected {worst.expected}, received {worst.received}, victim {found.victim or 'unknown'}{of}"
+
+
+def _echo(found: Verdict) -> str:
+    if not found.echo:
+        return ""
+    line = f"echo matched ({found.echo})"
+    if found.kind == "clean":
+        return line
+    return f"{line}, which says nothing about " + ("the body" if found.echo == "header" else "what follows it")

@@ -150,7 +150,8 @@ class _Run:
     def _sent(self, record: AttemptRecord, now: float) -> Watch:
         for value, owner in record.owners.items():
             if self._ledger.find("request", value, now) is None:  # another instance's, whose flows are elsewhere
-                entry = Entry(owner.exchange, owner.request_id, digest=bytes.fromhex(owner.digest), at=owner.at)
+                digest = bytes.fromhex(owner.digest)
+                entry = Entry(owner.exchange, owner.request_id, "", owner.affinity, digest=digest, at=owner.at)
                 self._ledger.note("request", value, entry, now)
         endpoint = Endpoint(record.dialect, suffix=record.suffix)
         request = RequestSummary(endpoint, self.stored.request, record.model, record.stream)

@@ -160,7 +160,9 @@ class Watch:
             return
         if returned.entry.exchange != self._ctx.entry.exchange:
             other = returned.entry
-            self.record.owners[returned.value] = IdOwner(other.exchange, other.request_id, other.at, other.digest.hex())
+            self.record.owners[returned.value] = IdOwner(
+                other.exchange, other.request_id, other.at, other.digest.hex(), other.affinity
+            )
 
     def _take_back(self, fact: Fact) -> None:
         told = finding.shown(str(fact.value))

@@ -11,13 +11,15 @@ from mitmproxy import http
 from ..exchange import Exchange
 from ..router import Router
 from ..state import Leak
-from ..values.decision import Finding
+from ..values.decision import Finding, session_name
 from . import persistence
 from .in_flight import driver_of
 from .incident_recorder import IncidentRecorder
 from .persistence import Persistence
 
 logger = logging.getLogger(__name__)
+
+UNKNOWN = "unknown"  # the victim of a finding that names none
 
 
 class Alarms:
@@ -28,10 +30,19 @@ class Alarms:
         self._store = store
         self._incidents = incidents
 
-    def raise_for(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
-        """Log and record *finding*, a proof about the answer to *exchange*; first ask the store for the victim."""
+    def raise_for(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """
+        Log and record the proofs in the present answer to *exchange*; first ask the store for an unknown victim.
+
+        An answer is told once, by its first proof, and again only where a further one names another victim.
+        """
+        for finding in exchange.verdict.findings:
+            if finding.strength == "proof" and _is_news(exchange, finding):
+                self._raise(flow, exchange, finding)
+
+    def _raise(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
         driver = driver_of(flow)
-        if driver and self._store.shared and finding.victim == "unknown" and exchange.is_nameless:
+        if driver and self._store.shared and finding.victim == UNKNOWN and exchange.is_nameless:
             driver.victim_lookups.add(asyncio.get_running_loop().create_task(self._name(flow, exchange, finding)))
         else:
             self._record(flow, exchange, finding)
@@ -43,8 +54,9 @@ class Alarms:
             found = await self._named(exchange) or [finding] * exchange.is_nameless
         except Exception as e:  # an alarm must not be lost
             logger.error("a victim could not be named: %s", type(e).__name__)
+        exchange.attempts[-1].alarmed.discard(UNKNOWN)
         for each in found:
-            if each.strength == "proof":
+            if each.strength == "proof" and _is_news(exchange, each):
                 self._record(flow, exchange, each)
 
     async def _named(self, exchange: Exchange) -> list[Finding]:
@@ -60,18 +72,31 @@ class Alarms:
         return []
 
     def _record(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
-        lease = exchange.attempts[-1].lease
+        lease, now = exchange.attempts[-1].lease, time.time()
+        session = session_name(exchange.identity.affinity)
         logger.critical(
-            "%s event_type=crosstalk expected=%s received=%s where=%s session=%s account=%s victim=%s",
+            "%s event_type=crosstalk expected=%s received=%s where=%s session=%s account=%s"
+            " victim=%s victim_session=%s",
             lease.request_id,
             finding.expected,
             finding.received,
             finding.where,
-            exchange.identity.affinity or "none",
+            session or "none",
             lease.account.id,
             finding.victim,
+            session_name(finding.victim_session) or "unknown",
         )
-        self._incidents.alarmed(flow, finding, lease.request_id, time.time())
-        if finding.victim != "unknown" and self._incidents.flow_of(finding.victim) is None:
-            self._router.state.leak(Leak(finding.victim, lease.request_id, finding.disputed), time.time())
+        leak = Leak(finding.victim, lease.request_id, finding.disputed, session)
+        self._incidents.alarmed(flow, finding, leak, now)
+        if finding.victim != UNKNOWN and self._incidents.flow_of(finding.victim) is None:
+            self._router.state.leak(leak, now)
             self._store.soon()
+
+
+def _is_news(exchange: Exchange, finding: Finding) -> bool:
+    """Whether the alarms for the present answer to *exchange* have not told of *finding* yet; from now on they have."""
+    told = exchange.attempts[-1].alarmed
+    if finding.victim in told or (told and finding.victim == UNKNOWN):
+        return False
+    told.add(finding.victim)
+    return True

@@ -23,7 +23,7 @@ from ..exchange import Exchange
 from ..router import Router
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Reaction
-from ..values.decision import Decision, Finding, Refusal
+from ..values.decision import Decision, Refusal, session_name
 from ..values.http import Client, Endpoint, Headers, Origin
 from . import own_responses
 from .answer_filter import AnswerFilter
@@ -41,7 +41,7 @@ class DriverContext:
     router: Router
     keys: Credentials
     verified: Callable[[], bool]  # whether upstream certificates are checked
-    alarm: Callable[[http.HTTPFlow, Exchange, Finding], None]
+    alarm: Callable[[http.HTTPFlow, Exchange], None]  # the present answer holds a proof of crosstalk
     wake: Callable[[http.HTTPFlow, commands.RequestWakeup], None]
     opened: Callable[[http.HTTPFlow, Exchange], None]  # a message of a WebSocket began an exchange
     record: Callable[[http.HTTPFlow, Exchange, Decision], None]  # … which is over
@@ -91,7 +91,6 @@ class ExchangeDriver:
         self.victim_lookups: set[asyncio.Task[None]] = set()  # searches for the owners of ids that came back
         self._addresses: answer_urls.AddressMap | None = None  # of an answer whose body may hold addresses
         self._lines: answer_urls.LineRewriter | None = None  # … while it streams
-        self._alarmed: set[str] = set()
         self._body: bytes | None = None  # of the present attempt; None: the flow's own
 
     @property
@@ -160,14 +159,8 @@ class ExchangeDriver:
             return "deliver"
         reaction = self._around.router.answered(exchange, event, self._around.now())
         if exchange.attempt and exchange.attempt.alarm:
-            self._alarm(exchange)
+            self._around.alarm(self._flow, exchange)
         return reaction
-
-    def _alarm(self, exchange: Exchange) -> None:
-        for finding in exchange.verdict.findings:
-            if finding.strength == "proof" and finding.where not in self._alarmed:
-                self._alarmed.add(finding.where)
-                self._around.alarm(self._flow, exchange, finding)
 
     def answer_filter(self) -> AnswerFilter:
         """Return the filter that an answer passes before anything else sees it."""
@@ -241,7 +234,9 @@ class ExchangeDriver:
         self.own_answer = True
         if self.exchange is not None:
             self.exchange.refusal = refusal
-        return own_responses.error_response(self._dialect, refusal, self.lease.request_id if self.lease else "")
+        request_id = self.lease.request_id if self.lease else ""
+        session = session_name(self.exchange.identity.affinity) if self.exchange else ""
+        return own_responses.error_response(self._dialect, refusal, request_id, session)
 
     def upstream_refusal(self, code: str, what: str, status: int = 502) -> Refusal:
         """Return a refusal with *code* that names the account in use, whose upstream did *what*."""

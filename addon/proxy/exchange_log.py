@@ -64,13 +64,13 @@ class ExchangeLog:
         replay.remark(flow, exchange, decision)
         if kept is not None:
             flow.comment += f" · only the first {kept} bytes of the answer are kept"
-        self._incidents.closed(flow, exchange, decision)
+        self._incidents.record(flow, exchange, decision)
 
     def message_closed(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         """Write down *decision* about *exchange*, one of those on the WebSocket *flow*."""
         line = self._written(exchange, decision)
         flow_record.add_line(flow, line)
-        flow_view.show(flow, exchange, decision)
+        flow_view.show_message(flow, exchange, decision)
         self._incidents.record(flow, exchange, decision)
 
     def _written(self, exchange: Exchange, decision: Decision) -> dict[str, Any]:

@@ -21,11 +21,11 @@ SENT, OWN_ANSWER, KEPT_BYTES = "patchbay.sent", "patchbay.own_answer", "patchbay
 # of a WebSocket: lines of its exchanges, their records, and how many messages are no longer there
 SOCKET_LINES, SOCKET_RECORDS, FORGOTTEN = "patchbay.exchanges", "patchbay.on_socket", "patchbay.forgotten"
 # of a proof of crosstalk: when it was noticed, and whom the answer of this flow went to
-NOTICED, LEAKED_TO, DISPUTED = "patchbay.noticed", "patchbay.leaked_to", "patchbay.disputed"
+NOTICED, LEAKED_TO = "patchbay.noticed", "patchbay.leaked_to"
 
 BESIDE_THE_LINE = frozenset(
     (SERVED, CANDIDATES, EVIDENCE, EDITS, SENT, OWN_ANSWER, KEPT_BYTES, SOCKET_LINES, SOCKET_RECORDS, FORGOTTEN,
-     NOTICED, LEAKED_TO, DISPUTED)
+     NOTICED, LEAKED_TO)
 )  # fmt: skip
 
 

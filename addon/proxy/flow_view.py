@@ -1,32 +1,141 @@
-"""What users see of a decision on its flow, in the list of mitmweb and the console: the comment and the mark."""
+"""
+What users see of a decision on its flow, in the list of mitmweb and the console: the comment and the mark.
+
+A comment begins with what a narrow column must show: a verdict only where it says something, then the account, what it
+is to the conversation, and how much of the prompt came from a cache.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Mapping
+
 from mitmproxy import http
 
+from ..accounts.lease import Lease
 from ..crosstalk import report
 from ..exchange import Exchange
-from ..values.decision import Decision
+from ..state import Leak
+from ..values.answer import Usage
+from ..values.decision import BINDING_WORDS, BindingKind, Decision, session_name
+from . import flow_metadata as names
+
+logger = logging.getLogger(__name__)
 
 _MARKS = {"crosstalk": ":rotating_light:", "suspect": ":warning:"}
+_VICTIM, _DISPUTED = "VICTIM: ", "DISPUTED: "  # begin the comment of a flow whose answer another request got
+_FIRST = (report.word("crosstalk"), report.word("suspect"), _VICTIM, _DISPUTED)
+_CACHED_FROM = 1024  # tokens of a prompt from which providers cache it; a shorter one tells nothing
 
 
 def show(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
     """Put the comment and the mark of *decision* on *flow*."""
-    flow.comment = comment(exchange, decision)
-    flow.marked = _MARKS.get(decision.verdict, flow.marked)
+    flow.comment = _with_leaks(comment(exchange, decision), _leaks(flow))
+    flow.marked = _MARKS.get(decision.verdict, flow.marked) or (":warning:" if _leaks(flow) else "")
+
+
+def show_message(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+    """Do the same for an exchange on the WebSocket *flow*; crosstalk in an earlier one stays in the comment."""
+    show(flow, exchange, decision)
+    earlier = [each for each in names.records(flow.metadata.get(names.SOCKET_RECORDS)) if _is_crosstalk(each)]
+    if earlier and decision.verdict != "crosstalk":
+        flow.comment += (
+            f" · {report.word('crosstalk')} in an earlier answer on this WebSocket: {_request_id(earlier[-1])}"
+        )
+
+
+def show_lease(flow: http.HTTPFlow, exchange: Exchange, lease: Lease) -> None:
+    """Put the comment of a request that is under way on *flow*: its account and its session. Never raises."""
+    try:
+        parts = [*_placed(lease.account.id, lease.binding), *_named(exchange.identity.affinity, exchange.identity.tier)]
+        parts += [*_moved(lease.left, lease.left_because), "under way"]
+        flow.comment = _with_leaks(" · ".join(parts), _leaks(flow))
+    except Exception as e:  # a comment is not worth a request
+        logger.error("no comment: %s", type(e).__name__)
+
+
+def show_leak(flow: http.HTTPFlow, leak: Leak) -> bool:
+    """Say on *flow*, which carries the victim of *leak*, where its answer went; return whether that is news."""
+    told = {"exchange": leak.victim, "to": leak.receiver, "session": leak.session, "disputed": leak.disputed}
+    known = _leaks(flow)
+    if any((each.get("exchange"), each.get("to")) == (leak.victim, leak.receiver) for each in known):
+        return False
+    flow.metadata[names.LEAKED_TO] = [*known, told]
+    flow.comment = _with_leaks(flow.comment, [told])
+    flow.marked = flow.marked or ":warning:"
+    return True
 
 
 def comment(exchange: Exchange, decision: Decision) -> str:
-    """Return one line: the verdict, the account, how the session was named, and the attempts before."""
-    parts = ["shadow"] if decision.mode == "shadow" else []
-    parts.append(report.summary(exchange.verdict))
-    if decision.account:
-        parts.append(f"{decision.account} ({decision.binding})")
-    if decision.tier:
-        parts.append(f"{decision.tier} {decision.session[:8]}")
+    """
+    Return one line, what matters most first.
+
+    Of an answer that needs a look the verdict; the account, what it is to the conversation, the cached share, the
+    session; then why it moved, the evidence, the attempts before and the error.
+    """
+    needs_look = decision.verdict in _MARKS
+    found = exchange.verdict
+    parts = [
+        *(_placed(decision.account, decision.binding) or ["no account"] * (decision.mode != "shadow")),
+        cached_share(decision.tokens, decision.binding),
+        *_named(decision.session, decision.tier),
+        *_moved(decision.moved_from, decision.moved_because),
+        report.evidence(found) if needs_look else "",
+    ]
     if len(decision.attempts) > 1:
         parts.append("after " + ", ".join(f"{t.account}: {t.outcome}" for t in decision.attempts[:-1]))
-    if decision.error:
-        parts.append(decision.error)
-    return " · ".join(parts)
+    parts += [decision.error, "" if needs_look else report.summary(found)]
+    begin = f"{report.word(decision.verdict)}: " if needs_look else ""
+    return ("shadow: " if decision.mode == "shadow" else "") + begin + " · ".join(filter(None, parts))
+
+
+def cached_share(tokens: Usage | None, binding: BindingKind) -> str:
+    """Return how much of a prompt came from the provider's cache, such as `98% cached`; empty where it says nothing."""
+    if (
+        tokens is None
+        or tokens.prompt <= 0
+        or not (tokens.cached or (binding == "hit" and tokens.prompt >= _CACHED_FROM))
+    ):
+        return ""
+    return f"{min(100 * tokens.cached // tokens.prompt, 100)}% cached"
+
+
+def _placed(account: str, binding: BindingKind) -> list[str]:
+    return [f"{account} {BINDING_WORDS[binding]}".strip()] if account else []
+
+
+def _named(session: str, tier: str) -> list[str]:
+    return [f"{session_name(session)} ({tier})" if tier else session_name(session)] if session else []
+
+
+def _moved(moved_from: str, why: str) -> list[str]:
+    return [f"from {moved_from}: {why}" if why else f"from {moved_from}"] if moved_from else []
+
+
+def _leaks(flow: http.HTTPFlow) -> list[dict[str, object]]:
+    return names.records(flow.metadata.get(names.LEAKED_TO))
+
+
+def _with_leaks(comment: str, leaks: Iterable[dict[str, object]]) -> str:
+    """Return *comment* with what is known of *leaks*: the flow is then found by the ids on both sides."""
+    for leak in leaks:
+        begin = "" if comment.startswith(_FIRST) else _DISPUTED if leak.get("disputed") else _VICTIM
+        comment = begin + " · ".join(filter(None, (comment, leaked(leak))))
+    return comment
+
+
+def leaked(leak: Mapping[str, object]) -> str:
+    """Return where the answer of an exchange went."""
+    to = f"{leak.get('to')}" + (f" of session {leak.get('session')}" if leak.get("session") else "")
+    if leak.get("disputed"):
+        return f"exchange {leak.get('exchange')} got the same answer as {to}: one of the two is another's"
+    return f"the answer of exchange {leak.get('exchange')} went to {to}"
+
+
+def _is_crosstalk(record: Mapping[str, object]) -> bool:
+    return record.get("verdict") == "crosstalk"
+
+
+def _request_id(record: Mapping[str, object]) -> str:
+    sent = names.records(record.get("sent"))
+    return names.text(sent[-1], "request_id") if sent else ""

@@ -35,6 +35,7 @@ from . import (
     alpn,
     client_connections,
     cors,
+    flow_view,
     header_fields,
     keepalive,
     message_content,
@@ -306,6 +307,7 @@ class Patchbay:
             service.router.identify_again(opened, time.time())
         if driver.shadow:
             driver.lease = service.router.observe(opened, time.time())
+            flow_view.show_lease(flow, opened, driver.lease)
         elif refusal := await self._next_lease(flow, driver):
             flow.response = driver.error_response(refusal)
 
@@ -366,6 +368,7 @@ class Patchbay:
                 case Lease() if await self._has_keys(exchange, decided):
                     driver.lease = decided
                     placeholder(flow.request, decided.account.id, decided.origin)
+                    flow_view.show_lease(flow, exchange, decided)
                     return None
 
     async def _has_keys(self, exchange: Exchange, lease: Lease) -> bool:

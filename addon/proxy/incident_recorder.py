@@ -18,7 +18,7 @@ from ..exchange import Exchange
 from ..settings.settings import CrosstalkSettings
 from ..state import Leak
 from ..values.decision import Decision, Finding
-from . import flow_metadata as names
+from . import flow_metadata as names, flow_view
 from .incident_files import IncidentFiles
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ class IncidentRecorder:
     ) -> None:
         self._files = IncidentFiles(folder, settings, environment)
         self._flows: BoundedMap[str, weakref.ref[http.HTTPFlow]] = BoundedMap(_RECENT)
+        self._leaks: BoundedMap[Leak, bool] = BoundedMap(_RECENT)  # told of by other instances
 
     def change(self, settings: CrosstalkSettings) -> None:
         """Use *settings* from now on."""
@@ -48,11 +49,11 @@ class IncidentRecorder:
     def opened(self, flow: http.HTTPFlow, exchange: str) -> None:
         """Remember that *flow* carries *exchange*."""
         if flow.is_replay == "request":  # what stands there is about the exchange before
-            for name in (names.LEAKED_TO, names.DISPUTED, names.NOTICED):
+            for name in (names.LEAKED_TO, names.NOTICED):
                 flow.metadata.pop(name, None)
         self._flows[exchange] = weakref.ref(flow)
 
-    def alarmed(self, flow: http.HTTPFlow, finding: Finding, request_id: str, now: float) -> None:
+    def alarmed(self, flow: http.HTTPFlow, finding: Finding, leak: Leak, now: float) -> None:
         """Write on *flow* what its client got before the first proof, and mark the flow whose answer this is."""
         driver = getattr(flow, "patchbay", None)
         released = len(driver.streamed_copy) if driver is not None and driver.streaming else 0
@@ -60,7 +61,7 @@ class IncidentRecorder:
         flow.metadata.setdefault(names.NOTICED, noticed)
         victim = self.flow_of(finding.victim)
         if victim is not None and victim is not flow:
-            _mark(victim, Leak(finding.victim, request_id, finding.disputed))
+            _mark(victim, leak)
 
     def flow_of(self, exchange: str) -> http.HTTPFlow | None:
         """Return the flow of *exchange*, if it was here recently and still exists."""
@@ -69,20 +70,18 @@ class IncidentRecorder:
 
     def leaked(self, leak: Leak) -> None:
         """Mark the flow of a victim whose answer came to a request of another instance."""
+        if leak.victim not in self._flows:  # another instance's
+            return
         victim = self.flow_of(leak.victim)
-        if victim is not None and _mark(victim, leak):
+        news = leak not in self._leaks if victim is None else _mark(victim, leak)
+        self._leaks[leak] = True
+        if news:
             logger.critical(
-                "exchange %s event_type=crosstalk: its answer went to %s at another instance",
+                "exchange %s event_type=crosstalk: its answer went to %s of session %s at another instance",
                 leak.victim,
                 leak.receiver,
+                leak.session or "unknown",
             )
-
-    def closed(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
-        """Say in the comment of *flow* where its answer went, and record an incident."""
-        if flow.metadata.get(names.LEAKED_TO):
-            flow.comment += f" · {_leaked(flow)}"
-            flow.marked = flow.marked or ":warning:"
-        self.record(flow, exchange, decision)
 
     def record(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         """Have the evidence written, if *decision* is about an incident."""
@@ -93,22 +92,10 @@ class IncidentRecorder:
 
 def _mark(victim: http.HTTPFlow, leak: Leak) -> bool:
     """Say on the flow of *victim* where its answer went; return whether that is news."""
-    is_known = victim.metadata.get(names.LEAKED_TO) == leak.receiver
-    victim.metadata[names.LEAKED_TO] = leak.receiver
-    if leak.disputed:
-        victim.metadata[names.DISPUTED] = True
-    if not is_known:
-        victim.comment = f"{victim.comment} · {_leaked(victim)}" if victim.comment else _leaked(victim)
-    victim.marked = victim.marked or ":warning:"
-    ctx.master.addons.trigger(UpdateHook([victim]))
-    return not is_known
-
-
-def _leaked(flow: http.HTTPFlow) -> str:
-    to = flow.metadata[names.LEAKED_TO]
-    if flow.metadata.get(names.DISPUTED):
-        return f"it got the same answer as {to}: one of the two is another's"
-    return f"its answer went to {to}"
+    is_news = flow_view.show_leak(victim, leak)
+    if is_news:
+        ctx.master.addons.trigger(UpdateHook([victim]))
+    return is_news
 
 
 def _around(flow: http.HTTPFlow) -> dict[str, Any]:

@@ -32,5 +32,4 @@ class LoadedFlows:
         for each in judge(taken, self._mint):
             level = logging.CRITICAL if each.verdict.kind == "crosstalk" else logging.INFO
             differs = "" if each.agrees else f" (said then: {each.stored.recorded})"
-            comment = report.summary(each.verdict)
-            logger.log(level, "%s %s: %s%s", each.stored.request_id, each.verdict.kind, comment, differs)
+            logger.log(level, "%s %s%s", each.stored.request_id, report.summary(each.verdict), differs)

@@ -7,6 +7,7 @@ from mitmproxy import http
 from .. import answer_urls
 from ..media_types import is_json, media_type
 from ..values import header_names
+from ..values.decision import session_name
 from .exchange_driver import ExchangeDriver
 from .header_fields import HeaderFields
 
@@ -31,6 +32,8 @@ def for_client(response: http.Response, driver: ExchangeDriver) -> HeaderFields:
         fields.put(header_names.GAVE_UP.encode(), exchange.refusal.code.encode())
     fields.put(header_names.REQUEST_ID.encode(), driver.lease.request_id.encode())
     fields.put(header_names.ACCOUNT.encode(), driver.lease.account.id.encode())
+    if exchange and (session := session_name(exchange.identity.affinity)):
+        fields.put(header_names.SESSION.encode(), session.encode())
     if driver.lease.session_id:
         fields.put(header_names.SESSION_ID.encode(), driver.lease.session_id.encode())
     driver.rewrite_head(fields, response.status_code)

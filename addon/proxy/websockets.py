@@ -84,7 +84,6 @@ class WebSocketDriver:
         self._driver = driver
         self._context = context
         self._exchanges: deque[Exchange] = deque()
-        self._alarmed: set[tuple[str, str]] = set()
         # by exchange: its request, and the first and last message of its answer
         self._message_places: dict[str, list[int]] = {}
         self._kept_bytes = 0
@@ -333,7 +332,8 @@ class WebSocketDriver:
                 return
             router.answered(exchange, Head(200, Headers()), now)
         reaction = router.answered(exchange, Message(message.content), now)
-        self._raise_alarms(exchange)
+        if attempt.alarm:
+            self._context.alarm(self.flow, exchange)
         if reaction == "cut" and not self._driver.shadow:
             self._exchanges.popleft()
             self._close(exchange, "", CROSSTALK.status)
@@ -409,16 +409,9 @@ class WebSocketDriver:
         self._send_error(CROSSTALK)
         self._close_socket(_CUT)
 
-    def _raise_alarms(self, exchange: Exchange) -> None:
-        for finding in exchange.verdict.findings:
-            if finding.strength == "proof" and (exchange.id, finding.where) not in self._alarmed:
-                self._alarmed.add((exchange.id, finding.where))
-                self._context.alarm(self.flow, exchange, finding)
-
     # -- both ------------------------------------------------------------------------------------------------------
 
     def _close(self, exchange: Exchange, error: str, status: int | None = None) -> None:
-        self._alarmed = {known for known in self._alarmed if known[0] != exchange.id}
         decision = self._context.router.close(exchange, error, time.time(), status=status)
         self._write_record(exchange, decision)
         self._context.record(self.flow, exchange, decision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from msgspec import Struct, to_builtins
@@ -16,6 +17,12 @@ BindingKind = Literal["hit", "new", "reselected", "inherited", "none"]
 EvidenceStrength = Literal["exact", "derived", "guess"]
 
 SESSION_NAME_LENGTH = 8
+
+
+# What readers see of a binding: what the account of an exchange is to its conversation.
+BINDING_WORDS: Mapping[BindingKind, str] = MappingProxyType(
+    {"hit": "home", "new": "new", "reselected": "moved", "inherited": "inherited", "none": ""}
+)
 
 
 def session_name(affinity: str) -> str:
@@ -116,8 +123,9 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     """
     The finding of one detector.
 
-    *strength*: proof | strong | weak. *victim* is the exchange whose answer this is, or `unknown`. *disputed*: both
-    exchanges got the same answer at the same time, and its owner cannot be determined.
+    *strength*: proof | strong | weak. *victim* is the exchange whose answer this is, or `unknown`; *victim_session* its
+    session, where it is known. *disputed*: both exchanges got the same answer at the same time, and its owner cannot be
+    determined.
     """
 
     detector: str
@@ -128,6 +136,7 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     received: str
     victim: str
     disputed: bool = False
+    victim_session: str = ""
 
 
 @dataclass(frozen=True, slots=True)

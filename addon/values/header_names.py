@@ -28,6 +28,7 @@ MESSAGE = frozenset("host content-length content-type content-encoding transfer-
 OURS = "x-patchbay-"  # begins every header of Patchbay's own
 ACCOUNT = "x-patchbay-account"  # of a request: the account it must go to; of an answer: that it came from
 SESSION_ID = "x-patchbay-session-id"
+SESSION = "x-patchbay-session"  # of an answer: the short name of the conversation
 REQUEST_ID = "x-patchbay-request-id"
 VERDICT = "x-patchbay-verdict"
 GAVE_UP = "x-patchbay-gave-up"

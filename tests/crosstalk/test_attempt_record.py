@@ -87,7 +87,7 @@ def test_a_stored_record_is_read_as_it_was() -> None:
     stored = of.encoded()
 
     assert stored["at"] == [1, 1.5]
-    assert stored["owners"] == {"x": ["x", "pb1-x", 1.0, "ff"]}
+    assert stored["owners"] == {"x": ["x", "pb1-x", 1.0, "ff", ""]}
     assert read(stored) == of
     assert read({**stored, "a member of a later release": 1}) == of
 

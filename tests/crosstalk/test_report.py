@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from patchbay.crosstalk import report
 from patchbay.crosstalk.host_habits import Demotion
@@ -13,6 +14,7 @@ def finding(strength: str, received: str) -> Finding:
     return Finding("d", "ids", strength, "body id", "ours", received, "b")  # type: ignore[arg-type]
 
 
+SAYS_NOTHING = "which says nothing about"
 WEAK, STRONG, PROOF = finding("weak", "w"), finding("strong", "s"), finding("proof", "p")
 
 
@@ -22,15 +24,27 @@ WEAK, STRONG, PROOF = finding("weak", "w"), finding("strong", "s"), finding("pro
         (Verdict("crosstalk", (WEAK, STRONG, PROOF), victim="b"), "CROSSTALK: expected ours, received p, victim b"),
         (Verdict("crosstalk", (PROOF, WEAK)), "CROSSTALK: expected ours, received p, victim unknown"),
         (Verdict("suspect", (WEAK, STRONG), note="n"), "suspect: expected ours, received s, victim unknown; n"),
-        (Verdict("clean", (WEAK,), "body"), "echo matched (body)"),
-        (Verdict("unverifiable"), "no echo"),
-        (Verdict("unverifiable", note="n"), "no echo; n"),
-        (Verdict("unverifiable", (), "header"), "echo matched (header), which says nothing about the body"),
-        (Verdict("unverifiable", (), "body"), "echo matched (body), which says nothing about what follows it"),
+        (Verdict("clean", (WEAK,), "body"), "clean: echo matched (body)"),
+        (Verdict("unverifiable"), "unverifiable"),
+        (Verdict("unverifiable", note="n"), "unverifiable: n"),
+        (
+            Verdict("unverifiable", (), "header"),
+            "unverifiable: echo matched (header), which says nothing about the body",
+        ),
+        (
+            Verdict("unverifiable", (), "body"),
+            "unverifiable: echo matched (body), which says nothing about what follows it",
+        ),
     ],
 )
 def test_a_comment_names_the_strongest_finding_or_the_echo(verdict: Verdict, line: str) -> None:
     assert report.summary(verdict) == line
+
+
+def test_a_line_names_the_session_of_the_victim_where_it_is_known() -> None:
+    known = structs.replace(PROOF, victim_session="ffeeddccbbaa9988")
+    line = report.summary(Verdict("crosstalk", (structs.replace(WEAK, victim="c"), known), victim="b"))
+    assert line == "CROSSTALK: expected ours, received p, victim b of session ffeeddcc"
 
 
 def test_a_verdict_has_plain_types() -> None:

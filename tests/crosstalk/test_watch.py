@@ -79,16 +79,18 @@ def test_an_echo_of_ours_in_the_body_is_clean_and_one_in_the_head_proves_nothing
 
     assert line.get(echo(line.id)) == "unverifiable"
     assert line.watch.verdict().echo == "header"
-    assert report.summary(line.watch.verdict()) == "echo matched (header), which says nothing about the body"
+    assert (
+        report.summary(line.watch.verdict()) == "unverifiable: echo matched (header), which says nothing about the body"
+    )
     assert line.get(echo(line.id, BODY)) == "clean"
-    assert report.summary(line.watch.verdict()) == "echo matched (body)"
+    assert report.summary(line.watch.verdict()) == "clean: echo matched (body)"
 
 
 def test_no_echo_is_unverifiable_and_never_clean() -> None:
     line = Bay().send("a")
 
     assert line.get(Fact("id", ID, "body id"), Fact("content", "text")) == "unverifiable"
-    assert report.summary(line.watch.verdict()) == "no echo"
+    assert report.summary(line.watch.verdict()) == "unverifiable"
 
 
 @pytest.mark.parametrize("blank", ["", " ", "null", "-"])
@@ -104,7 +106,8 @@ def test_both_sides_of_a_swap_name_each_other() -> None:
     assert (a.watch.verdict().victim, b.watch.verdict().victim) == ("b", "a")
     finding = a.watch.verdict().findings[0]
     assert (finding.strength, finding.expected, finding.received, finding.where) == ("proof", a.id, b.id, HEADER)
-    assert report.summary(a.watch.verdict()) == f"CROSSTALK: expected {a.id}, received {b.id}, victim b"
+    line = f"CROSSTALK: expected {a.id}, received {b.id}, victim b of session ses-b"
+    assert report.summary(a.watch.verdict()) == line
     entry = bay.ledger.find("request", b.id, bay.now)
     assert entry is not None
     assert (entry.exchange, entry.account, entry.affinity) == ("b", "acc-b", "ses-b")
@@ -193,7 +196,7 @@ def test_a_late_answer_of_an_earlier_attempt_is_no_crosstalk() -> None:
 
     assert second.get(echo(first.id)) == "unverifiable"
     assert second.watch.verdict().note == "late attempt"
-    assert report.summary(second.watch.verdict()) == "no echo; late attempt"
+    assert report.summary(second.watch.verdict()) == "unverifiable: late attempt"
 
 
 def test_the_answer_of_an_equal_request_before_ours_is_a_replay() -> None:
@@ -238,7 +241,8 @@ def test_the_owner_of_such_an_id_is_named_once_the_neighbour_has_told_of_it() ->
     assert not mine.watch.is_nameless
     assert "unknown" not in {finding.victim for finding in verdict.findings}
     assert mine.watch.settle(bay.now) == []
-    assert mine.watch.record.owners == {theirs.id: IdOwner("x", theirs.id, known.at, known.digest.hex())}
+    owner = IdOwner("x", theirs.id, known.at, known.digest.hex(), "ses-x")
+    assert mine.watch.record.owners == {theirs.id: owner}
 
 
 @pytest.mark.parametrize(

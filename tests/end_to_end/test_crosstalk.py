@@ -62,7 +62,11 @@ def test_every_swapped_pair_is_flagged_and_both_sides_are_named(tmp_path: Path, 
         assert line["verdict"] == "crosstalk"
         assert line["victim"] == lines[other.received_id]["exchange"]
         assert other.received_id in {finding["received"] for finding in line["findings"]}
-        assert f"expected={record.received_id} received={other.received_id}" in log
+        [alarm] = [told for told in log.splitlines() if f"{record.received_id} event_type=crosstalk" in told]
+        assert f"expected={record.received_id} received={other.received_id}" in alarm
+        named = lines[other.received_id]
+        assert f"session={line['session'][:8]} account={line['account']} victim={named['exchange']}" in alarm
+        assert alarm.endswith(f"victim_session={named['session'][:8]}")
     flagged = [line for line in lines.values() if line["verdict"] == "crosstalk"]
     assert len(flagged) == 2 * PAIRS
     assert {line["verdict"] for line in lines.values()} == {"crosstalk", "clean"}

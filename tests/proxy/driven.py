@@ -73,9 +73,9 @@ class Driven:
         self.server = Server(address=(origin.host, origin.port))
         self.server.tls = origin.scheme == "https"
 
-    def _alarm(self, flow: HTTPFlow, exchange: Exchange, finding: Finding) -> None:
+    def _alarm(self, flow: HTTPFlow, exchange: Exchange) -> None:
         assert (flow, exchange) == (self.flow, self.driver.exchange)
-        self.alarms.append(finding)
+        self.alarms = [each for each in exchange.verdict.findings if each.strength == "proof"]
 
     def open(self, form: str = "bearer", **more: Any) -> Exchange:
         """Open the exchange and give the driver its lease."""

@@ -19,8 +19,11 @@ from patchbay.values.decision import Finding
 from .addon import in_loop
 
 
-def finding(victim: str = "unknown", strength: str = "proof", disputed: bool = False) -> Finding:
-    return Finding("tag", "ids", cast("Any", strength), "body id", "mine", "theirs", victim, disputed)
+def finding(
+    victim: str = "unknown", strength: str = "proof", disputed: bool = False, where: str = "body id"
+) -> Finding:
+    session = "" if victim == "unknown" else f"session-of-{victim}"
+    return Finding("tag", "ids", cast("Any", strength), where, "mine", "theirs", victim, disputed, session)
 
 
 @dataclass
@@ -43,7 +46,9 @@ class World:
         self.driver = SimpleNamespace(victim_lookups=set())
         lease = SimpleNamespace(request_id="pb1-x", account=SimpleNamespace(id="one"))
         self.exchange: Any = SimpleNamespace(
-            attempts=[SimpleNamespace(lease=None), SimpleNamespace(lease=lease)], identity=SimpleNamespace(affinity="")
+            attempts=[SimpleNamespace(lease=None), SimpleNamespace(lease=lease, alarmed=set())],
+            identity=SimpleNamespace(affinity="e718a2c40b1d"),
+            verdict=SimpleNamespace(findings=[]),
         )
         self.exchange.is_nameless = self.nameless
 
@@ -59,35 +64,43 @@ class World:
         exchange.is_nameless = self.nameless and not found
         return found
 
-    def alarmed(self, flow: Any, found: Finding, request_id: str, now: float) -> None:
-        assert (flow, request_id) == (self.flow, "pb1-x")
+    def alarmed(self, flow: Any, found: Finding, leak: Leak, now: float) -> None:
+        assert (flow, leak) == (self.flow, Leak(found.victim, "pb1-x", found.disputed, "e718a2c4"))
         self.recorded.append(found)
 
     def flow_of(self, victim: str) -> object | None:
         return victim if victim in self.here else None
 
-    async def alarm(self, monkeypatch: pytest.MonkeyPatch, found: Finding) -> None:
+    async def alarm(self, monkeypatch: pytest.MonkeyPatch, *found: Finding) -> None:
         monkeypatch.setattr(alarms, "driver_of", lambda flow: self.driver)
         monkeypatch.setattr(persistence, "NEW", 0.0)
-        Alarms(cast("Any", self), cast("Any", self), cast("Any", self)).raise_for(self.flow, self.exchange, found)
+        raised = Alarms(cast("Any", self), cast("Any", self), cast("Any", self))
+        for each in found:  # each event of the answer asks again
+            self.exchange.verdict.findings.append(each)
+            raised.raise_for(self.flow, self.exchange)
         for task in self.driver.victim_lookups:
             await task
 
 
 @in_loop
 @pytest.mark.parametrize(
-    ("world", "victim"), [(World(shared=False), "unknown"), (World(), "b"), (World(nameless=False), "unknown")]
+    ("world", "victim", "session"),
+    [
+        (World(shared=False), "unknown", "unknown"),
+        (World(), "b", "session-"),
+        (World(nameless=False), "unknown", "unknown"),
+    ],
 )
 async def test_where_there_is_nothing_to_ask_it_is_recorded_at_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, world: World, victim: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, world: World, victim: str, session: str
 ) -> None:
     await world.alarm(monkeypatch, finding(victim))
 
     assert world.recorded == [finding(victim)]
     assert not world.driver.victim_lookups and not world.asked
     assert caplog.messages == [
-        "pb1-x event_type=crosstalk expected=mine received=theirs where=body id session=none account=one"
-        f" victim={victim}"
+        "pb1-x event_type=crosstalk expected=mine received=theirs where=body id session=e718a2c4 account=one"
+        f" victim={victim} victim_session={session}"
     ]
 
 
@@ -99,7 +112,7 @@ async def test_other_instances_name_the_victim(monkeypatch: pytest.MonkeyPatch) 
 
     assert world.recorded == [finding("b")]  # only proofs are alarms
     assert world.asked == [persistence.CATCH_UP, persistence.CATCH_UP / 2]
-    assert world.leaks == [Leak("b", "pb1-x", False)]
+    assert world.leaks == [Leak("b", "pb1-x", False, "e718a2c4")]
     assert world.told == 1
 
 
@@ -176,5 +189,32 @@ async def test_a_victim_at_this_instance_is_not_told_by_the_store(monkeypatch: p
 
     elsewhere = World()
     await elsewhere.alarm(monkeypatch, finding("b", disputed=True))
-    assert elsewhere.leaks == [Leak("b", "pb1-x", True)]
+    assert elsewhere.leaks == [Leak("b", "pb1-x", True, "e718a2c4")]
     await asyncio.sleep(0)
+
+
+@in_loop
+@pytest.mark.parametrize(
+    ("found", "recorded"),
+    [
+        ([finding("b", where="header x"), finding("b")], ["header x"]),
+        ([finding(where="header x"), finding()], ["header x"]),
+        ([finding("b", where="header x"), finding()], ["header x"]),
+        ([finding(where="header x"), finding("b")], ["header x", "body id"]),
+        ([finding("b", where="header x"), finding("c")], ["header x", "body id"]),
+        ([finding("b", "strong", where="header x"), finding("b")], ["body id"]),
+    ],
+)
+async def test_an_answer_is_told_once_and_again_only_for_another_victim(
+    monkeypatch: pytest.MonkeyPatch, found: list[Finding], recorded: list[str]
+) -> None:
+    world = World(shared=False)
+    await world.alarm(monkeypatch, *found)
+    assert [each.where for each in world.recorded] == recorded
+
+
+@in_loop
+async def test_a_victim_that_was_named_meanwhile_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(named=[(finding("b", where="header x"), finding("b"))])
+    await world.alarm(monkeypatch, finding(where="header x"), finding("b"))
+    assert world.recorded == [finding("b")]

@@ -154,7 +154,7 @@ providers:
 """
 
 
-def test_each_proof_is_told_once() -> None:
+def test_the_alarm_is_raised_for_an_answer_with_a_proof() -> None:
     """The answer carries the request id of another exchange."""
     driven = opened("provider: own", more=ECHO)
     first = driven.driver.lease

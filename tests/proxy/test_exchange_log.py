@@ -69,7 +69,7 @@ def test_an_exchange_is_written_on_its_flow(bench: Bench) -> None:
     assert found["patchbay.served"]["account"] == found["patchbay.account"]
     assert [record["request_id"] for record in found["patchbay.sent"]] == [found["patchbay.request_id"]]
     assert "patchbay.kept_bytes" not in found and "patchbay.own_answer" not in found
-    assert bench.flow.comment.endswith("the client left")
+    assert "the client left" in bench.flow.comment
     assert bench.failures == 0
 
 

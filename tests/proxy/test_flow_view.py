@@ -9,7 +9,9 @@ import pytest
 from mitmproxy.test import tflow
 
 from patchbay.proxy import flow_view
-from patchbay.values.decision import Verdict
+from patchbay.state import Leak
+from patchbay.values.answer import Usage
+from patchbay.values.decision import Finding, Verdict
 
 TRIED = (("a", "rate"), ("b", "auth"), ("one", "ok"))
 
@@ -18,7 +20,8 @@ def decided(kind: str = "clean", **more: Any) -> tuple[Any, Any]:
     """Return an exchange and its decision."""
     members = {
         "mode": "serve", "account": "one", "binding": "hit", "tier": "codex", "session": "0123456789abcdef",
-        "attempts": [SimpleNamespace(account="one", outcome="ok")], "error": "", "verdict": kind,
+        "attempts": [SimpleNamespace(account="one", outcome="ok")], "error": "", "verdict": kind, "tokens": None,
+        "moved_from": "", "moved_because": "",
     }  # fmt: skip
     verdict: Any = kind
     return SimpleNamespace(verdict=Verdict(verdict)), SimpleNamespace(**members | more)
@@ -27,19 +30,50 @@ def decided(kind: str = "clean", **more: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({}, "no echo · one (hit) · codex 01234567"),
-        ({"mode": "shadow"}, "shadow · no echo · one (hit) · codex 01234567"),
-        ({"account": ""}, "no echo · codex 01234567"),
-        ({"tier": ""}, "no echo · one (hit)"),
-        ({"error": "the client left"}, "no echo · one (hit) · codex 01234567 · the client left"),
+        ({}, "one home · 01234567 (codex) · clean"),
+        ({"mode": "shadow"}, "shadow: one home · 01234567 (codex) · clean"),
+        ({"account": ""}, "no account · 01234567 (codex) · clean"),
+        ({"account": "", "mode": "shadow"}, "shadow: 01234567 (codex) · clean"),
+        ({"tier": ""}, "one home · 01234567 · clean"),
+        ({"session": "", "binding": "none"}, "one · clean"),
+        ({"binding": "new"}, "one new · 01234567 (codex) · clean"),
+        ({"binding": "inherited"}, "one inherited · 01234567 (codex) · clean"),
+        ({"tokens": Usage(19_200, 7, cached=18_900)}, "one home · 98% cached · 01234567 (codex) · clean"),
+        ({"tokens": Usage(19_200, 7)}, "one home · 0% cached · 01234567 (codex) · clean"),
+        ({"tokens": Usage(1000, 7)}, "one home · 01234567 (codex) · clean"),  # too short to be cached
+        ({"tokens": Usage(19_200, 7), "binding": "new"}, "one new · 01234567 (codex) · clean"),
+        (
+            {"binding": "reselected", "moved_from": "b", "moved_because": "rate limited (429)"},
+            "one moved · 01234567 (codex) · from b: rate limited (429) · clean",
+        ),
+        ({"error": "the client left"}, "one home · 01234567 (codex) · the client left · clean"),
         (
             {"attempts": [SimpleNamespace(account=account, outcome=outcome) for account, outcome in TRIED]},
-            "no echo · one (hit) · codex 01234567 · after a: rate, b: auth",
+            "one home · 01234567 (codex) · after a: rate, b: auth · clean",
         ),
     ],
 )  # fmt: skip
-def test_the_comment_is_one_line(more: dict[str, Any], said: str) -> None:
+def test_the_comment_begins_with_the_account(more: dict[str, Any], said: str) -> None:
     assert flow_view.comment(*decided(**more)) == said
+
+
+def test_what_matters_fits_a_narrow_column() -> None:
+    told = flow_view.comment(*decided(account="claude-work", tokens=Usage(100, 1, cached=98)))
+    assert told[:30].startswith("claude-work home · 98% cached")
+
+
+@pytest.mark.parametrize(
+    ("kind", "begins"), [("crosstalk", "CROSSTALK: one home · "), ("suspect", "suspect: one home · "), ("clean", "one")]
+)
+def test_a_verdict_stands_first_only_where_it_needs_a_look(kind: str, begins: str) -> None:
+    exchange, decision = decided(kind)
+    found = Finding("tag", "ids", "proof", "body id", "ours", "theirs", "0011", victim_session="ffeeddccbbaa")
+    exchange.verdict = Verdict(exchange.verdict.kind, (found,), "body", "0011")
+    told = flow_view.comment(exchange, decision)
+
+    assert told.startswith(begins)
+    evidence = "expected ours, received theirs, victim 0011 of session ffeeddcc"
+    assert (evidence in told) == (kind != "clean")
 
 
 @pytest.mark.parametrize(
@@ -52,3 +86,73 @@ def test_only_what_needs_a_look_is_marked(kind: str, mark: str) -> None:
 
     assert flow.marked == mark
     assert flow.comment
+
+
+LEAK = Leak("0011", "pb1-theirs", session="e718a2c4")
+TOLD = "the answer of exchange 0011 went to pb1-theirs of session e718a2c4"
+
+
+def leased(**more: Any) -> Any:
+    account = SimpleNamespace(id="one")
+    return SimpleNamespace(**{"account": account, "binding": "hit", "left": "", "left_because": ""} | more)
+
+
+def under_way(session: str = "0123456789abcdef", tier: str = "codex") -> Any:
+    return SimpleNamespace(identity=SimpleNamespace(affinity=session, tier=tier))
+
+
+def test_a_request_under_way_shows_its_account_and_its_session() -> None:
+    flow = tflow.tflow()
+    flow_view.show_lease(flow, under_way(), leased())
+    assert flow.comment == "one home · 01234567 (codex) · under way"
+    flow_view.show_lease(flow, under_way(), leased(binding="reselected", left="b", left_because="busy"))
+    assert flow.comment == "one moved · 01234567 (codex) · from b: busy · under way"
+
+
+def test_a_comment_that_cannot_be_made_costs_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    flow = tflow.tflow()
+    flow_view.show_lease(flow, under_way(), leased(binding="of another release"))
+    assert flow.comment == ""
+    assert caplog.messages == ["no comment: KeyError"]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_victim_says_where_its_answer_went_whether_it_had_ended_or_ends_later(ended: bool) -> None:
+    flow = tflow.tflow()
+    if ended:
+        flow_view.show(flow, *decided())
+    assert flow_view.show_leak(flow, LEAK)
+    assert not flow_view.show_leak(flow, LEAK)
+    if not ended:
+        flow_view.show_lease(flow, under_way(), leased())  # another attempt
+        assert flow.comment == f"VICTIM: one home · 01234567 (codex) · under way · {TOLD}"
+        flow_view.show(flow, *decided())
+
+    assert flow.comment == f"VICTIM: one home · 01234567 (codex) · clean · {TOLD}"
+    assert flow.marked == ":warning:"
+
+
+def test_a_victim_that_got_another_answer_itself_keeps_that_verdict_first() -> None:
+    flow = tflow.tflow()
+    flow_view.show_leak(flow, LEAK)
+    flow_view.show(flow, *decided("crosstalk"))
+    assert flow.comment.startswith("CROSSTALK: one home") and flow.comment.endswith(TOLD)
+    assert flow.marked == ":rotating_light:"
+
+
+def test_an_answer_that_two_requests_got_is_disputed() -> None:
+    flow = tflow.tflow()
+    flow.marked = ":mine:"
+    flow_view.show_leak(flow, Leak("0011", "pb1-theirs", disputed=True))
+    assert flow.comment == "DISPUTED: exchange 0011 got the same answer as pb1-theirs: one of the two is another's"
+    assert flow.marked == ":mine:"  # a mark of the user's stays
+
+
+def test_crosstalk_on_a_socket_stays_in_the_comment_of_later_answers() -> None:
+    flow = tflow.tflow()
+    sent = [{"request_id": "pb1-first"}]
+    flow.metadata["patchbay.on_socket"] = [{"verdict": "crosstalk", "sent": sent}, {"verdict": "clean", "sent": sent}]
+    flow_view.show_message(flow, *decided())
+    assert flow.comment.endswith("clean · CROSSTALK in an earlier answer on this WebSocket: pb1-first")
+    flow_view.show_message(flow, *decided("crosstalk"))
+    assert "earlier" not in flow.comment

@@ -25,6 +25,10 @@ def finding(victim: str) -> Finding:
     return Finding("tag", "ids", "proof", "body request_id", "mine", "theirs", victim)
 
 
+WENT = "event_type=crosstalk: its answer went to pb1-elsewhere of session unknown at another instance"
+LEAK = Leak("b", "pb1-mine", session="e718a2c4")
+
+
 def test_the_flow_whose_answer_it_was_is_marked_too(tmp_path: Path) -> None:
     recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
     mine, theirs = tflow.tflow(), tflow.tflow()
@@ -33,11 +37,13 @@ def test_the_flow_whose_answer_it_was_is_marked_too(tmp_path: Path) -> None:
     recorder.opened(mine, "a")
     recorder.opened(theirs, "b")
     with taddons.context():
-        recorder.alarmed(mine, finding("b"), "pb1-mine", 7.0)
-        recorder.alarmed(mine, finding("b"), "pb1-mine", 8.0)
+        recorder.alarmed(mine, finding("b"), LEAK, 7.0)
+        recorder.alarmed(mine, finding("b"), LEAK, 8.0)
 
-    assert theirs.metadata["patchbay.leaked_to"] == "pb1-mine"
-    assert (theirs.comment, theirs.marked) == ("clean · its answer went to pb1-mine", ":warning:")
+    leaked = [{"exchange": "b", "to": "pb1-mine", "session": "e718a2c4", "disputed": False}]
+    assert theirs.metadata["patchbay.leaked_to"] == leaked
+    told = "VICTIM: clean · the answer of exchange b went to pb1-mine of session e718a2c4"
+    assert (theirs.comment, theirs.marked) == (told, ":warning:")
     assert mine.metadata["patchbay.noticed"]["released_bytes"] == 5
     assert mine.metadata["patchbay.noticed"]["at"] == 7.0
 
@@ -46,7 +52,7 @@ def test_a_victim_that_nobody_knows_is_left_alone(tmp_path: Path) -> None:
     recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
     flow = tflow.tflow()
     with taddons.context():
-        recorder.alarmed(flow, finding("unknown"), "pb1-mine", 7.0)
+        recorder.alarmed(flow, finding("unknown"), Leak("unknown", "pb1-mine"), 7.0)
 
     assert "patchbay.leaked_to" not in flow.metadata
 
@@ -56,7 +62,7 @@ def test_flows_are_not_kept_alive(tmp_path: Path) -> None:
     recorder.opened(tflow.tflow(), "gone")
     flow = tflow.tflow()
     with taddons.context():
-        recorder.alarmed(flow, finding("gone"), "pb1-mine", 7.0)
+        recorder.alarmed(flow, finding("gone"), Leak("gone", "pb1-mine"), 7.0)
 
     assert len(recorder._flows) == 1
 
@@ -73,28 +79,24 @@ def test_the_flow_whose_answer_came_to_another_instance_is_marked_and_said_once(
             recorder.leaked(Leak("b", "pb1-elsewhere"))
         recorder.leaked(Leak("of a third instance", "pb1-elsewhere"))
 
-    assert theirs.metadata["patchbay.leaked_to"] == "pb1-elsewhere"
-    assert (theirs.comment, theirs.marked) == ("its answer went to pb1-elsewhere", ":warning:")
-    assert [line.getMessage() for line in caplog.records] == [
-        "exchange b event_type=crosstalk: its answer went to pb1-elsewhere at another instance"
-    ]
+    assert theirs.comment == "VICTIM: the answer of exchange b went to pb1-elsewhere"
+    assert theirs.marked == ":warning:"
+    assert [line.getMessage() for line in caplog.records] == [f"exchange b {WENT}"]
 
 
-def test_an_answer_that_two_requests_got_is_disputed(tmp_path: Path) -> None:
-    recorder, theirs = IncidentRecorder(tmp_path, CrosstalkSettings()), tflow.tflow()
-    theirs.comment, theirs.marked = "", ":mine:"
-    recorder.opened(theirs, "b")
-    with taddons.context():
-        recorder.leaked(Leak("b", "pb1-other", disputed=True))
+def test_a_victim_whose_flow_is_gone_is_said_too_and_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """mitmdump keeps no flows; the journal has the exchange."""
+    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
+    recorder.opened(tflow.tflow(), "gone")
+    for _ in range(2):
+        recorder.leaked(Leak("gone", "pb1-elsewhere"))
 
-    assert theirs.metadata["patchbay.disputed"] is True
-    assert theirs.comment == "it got the same answer as pb1-other: one of the two is another's"
-    assert theirs.marked == ":mine:"  # a mark of the user's stays
+    assert [line.getMessage() for line in caplog.records] == [f"exchange gone {WENT}"]
 
 
 def test_a_replay_forgets_the_incident_of_the_exchange_before(tmp_path: Path) -> None:
     recorder, flow = IncidentRecorder(tmp_path, CrosstalkSettings()), tflow.tflow()
-    noted = {f"patchbay.{name}": 1 for name in ("leaked_to", "disputed", "noticed")}
+    noted = {f"patchbay.{name}": 1 for name in ("leaked_to", "noticed")}
     flow.metadata |= noted | {"patchbay.account": "one"}
     recorder.opened(flow, "a")
     assert noted.keys() < flow.metadata.keys()
@@ -119,7 +121,7 @@ def closed(recorder: IncidentRecorder, flow: Any, verdict: str) -> None:
     routed(of, exchange)
     answer(of, exchange, *good())
     decision = of.close(exchange, "", 1.0, status=200)
-    recorder.closed(
+    recorder.record(
         flow,
         exchange,
         structs.replace(decision, verdict=verdict),
@@ -139,14 +141,6 @@ def test_evidence_is_written_of_crosstalk_alone(tmp_path: Path, verdict: str, fi
         text = file.read_text()
         assert '"noticed"' in text and json.loads(text)
         assert '"request_bytes": 7' in text and '"answer_bytes": 7' in text and '"address:22"' in text
-
-
-def test_the_comment_of_a_victim_says_where_its_answer_went_when_it_closes(tmp_path: Path) -> None:
-    flow = tflow.tflow(resp=True)
-    flow.comment, flow.metadata["patchbay.leaked_to"] = "clean", "pb1-x"
-    closed(IncidentRecorder(tmp_path, CrosstalkSettings()), flow, "clean")
-
-    assert (flow.comment, flow.marked) == ("clean · its answer went to pb1-x", ":warning:")
 
 
 def test_the_settings_of_files_are_changed(tmp_path: Path) -> None:

@@ -32,3 +32,9 @@ def test_the_bodies_are_those_of_the_protocols() -> None:
 
 def test_what_was_never_sent_has_no_id() -> None:
     assert "x-patchbay-request-id" not in own_responses.error_response("openai_chat", REFUSAL, "").headers
+
+
+def test_an_error_names_its_session_where_it_has_one() -> None:
+    named = own_responses.error_response("openai_chat", REFUSAL, "pb1-x", "e718a2c4")
+    assert named.headers["x-patchbay-session"] == "e718a2c4"
+    assert "x-patchbay-session" not in own_responses.error_response("openai_chat", REFUSAL, "pb1-x").headers

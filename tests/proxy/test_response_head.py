@@ -11,15 +11,20 @@ from mitmproxy.http import Headers, Response
 from patchbay.proxy import response_head
 from patchbay.proxy.header_fields import HeaderFields
 from patchbay.values import header_names
-from patchbay.values.decision import Refusal
+from patchbay.values.decision import Identity, Refusal
 
 
 def driver(
-    session_id: str = "", refusal: Refusal | None = None, stream: bool = False, kind: str = "generation", **more: Any
+    session_id: str = "",
+    refusal: Refusal | None = None,
+    stream: bool = False,
+    kind: str = "generation",
+    affinity: str = "",
+    **more: Any,
 ) -> Any:
     members = {
         "lease": SimpleNamespace(request_id="pb1-x", account=SimpleNamespace(id="one"), session_id=session_id),
-        "exchange": SimpleNamespace(refusal=refusal, stream=stream),
+        "exchange": SimpleNamespace(refusal=refusal, stream=stream, identity=Identity(affinity)),
         "target": SimpleNamespace(endpoint=SimpleNamespace(kind=kind)),
         "rewrite_head": lambda fields, status: fields.put(b"x-rewritten", b"%d" % status),
     }
@@ -53,6 +58,9 @@ def test_the_session_and_the_reason_of_a_last_failure_are_named_too() -> None:
     found = response_head.for_client(Response.make(500), driver(session_id="s-1", refusal=refusal))
 
     assert found.first(b"x-patchbay-session-id") == b"s-1"
+    assert b"x-patchbay-session" not in found  # its conversation is not known
+    named = response_head.for_client(Response.make(200), driver(affinity="e718a2c40b1d4f6e"))
+    assert named.first(b"x-patchbay-session") == b"e718a2c4"
     assert found.first(b"x-patchbay-gave-up") == b"no_account"
     assert b"x-patchbay-gave-up" not in response_head.for_client(Response.make(500), driver(exchange=None))
 

@@ -7,7 +7,6 @@ import json
 import time
 from dataclasses import replace
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
 from mitmproxy.test import tflow
 from mitmproxy.websocket import WebSocketMessage
-from msgspec import structs
 from wsproto.frame_protocol import Opcode
 
 from patchbay import dialects
@@ -65,7 +63,7 @@ class Line:
             self.router,
             self.keys,
             lambda: True,
-            lambda flow, exchange, finding: self.alarms.append(finding),
+            lambda flow, exchange: self.alarms.append(exchange.id),
             lambda flow, timer: None,
             lambda flow, exchange: None,
             lambda flow, exchange, decision: self.decisions.append(decision),
@@ -811,24 +809,6 @@ def test_an_answer_that_belongs_to_another_request_is_cut_with_its_socket(line: 
     assert line.closing == [(1011, "an answer that belongs to another request came")] * (not shadow)
     assert [each.status for each in line.decisions] == [CROSSTALK.status] * (not shadow)
     assert line.socket.in_flight == shadow
-
-
-def test_a_proof_is_told_once_per_exchange_and_place(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    line.up()
-    line.up()
-    proof = Finding("d", "f", "proof", "body id", "a", "b", "unknown")
-    findings = [proof, structs.replace(proof, where="body model"), structs.replace(proof, strength="strong", where="x")]
-    verdict = SimpleNamespace(findings=findings)
-    monkeypatch.setattr(Exchange, "verdict", property(lambda self: verdict))
-    first, second = line.socket._exchanges
-    for _ in range(2):
-        line.socket._raise_alarms(first)
-        line.socket._raise_alarms(second)
-    assert [each.where for each in line.alarms] == ["body id", "body model"] * 2
-    assert line.socket._alarmed == {(each.id, where) for each in (first, second) for where in ("body id", "body model")}
-    monkeypatch.undo()
-    line.socket._close(first, "")
-    assert {known for known, _ in line.socket._alarmed} == {second.id}, "what is remembered goes with its exchange"
 
 
 def test_the_record_of_an_exchange_says_where_its_messages_stand(line: Line) -> None:

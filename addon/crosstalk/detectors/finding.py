@@ -33,6 +33,7 @@ def finding(
         received=shown(received or str(fact.value)),
         victim=victim.exchange if victim else "unknown",
         disputed=disputed,
+        victim_session=victim.affinity if victim else "",
     )
 
 

@@ -63,7 +63,7 @@ class Body:
         fields = self._read()
         value = self._values.get(name, MISSING)
         if value is MISSING and name in fields:
-            value = self._values[name] = _decode(fields[name])
+            value = self._values[name] = decoded(fields[name])
         return default if value is MISSING else value
 
     def text(self, name: str) -> str:
@@ -114,13 +114,14 @@ class Body:
                 except RecursionError:
                     self.is_too_deep = True
                 except _MAX_DEPTH_ERRORS:
-                    value = _decode(self.raw)  # lone surrogates and NaN: no JSON, but clients send them
+                    value = decoded(self.raw)  # lone surrogates and NaN: no JSON, but clients send them
                     if isinstance(value, dict):
                         self._values = value
         return self._fields
 
 
-def _decode(text: bytes | msgspec.Raw) -> Any:
+def decoded(text: bytes | msgspec.Raw) -> Any:
+    """Return the value of a JSON *text*, strict or with what clients and servers make of it; MISSING for none."""
     try:
         return msgspec.json.decode(text)
     except _MAX_DEPTH_ERRORS:
@@ -226,7 +227,7 @@ def items(raw: bytes) -> list[bytes]:
     try:
         return [bytes(item) for item in _ITEMS.decode(raw)]
     except _MAX_DEPTH_ERRORS:
-        found = _decode(raw)
+        found = decoded(raw)
         if not isinstance(found, list):
             raise ValueError("a value that must be a list is none") from None
         return [json.dumps(item).encode() for item in found]
@@ -234,7 +235,7 @@ def items(raw: bytes) -> list[bytes]:
 
 def text_of(raw: bytes) -> str:
     """Return the string whose JSON text is *raw*; empty for anything else."""
-    found = _decode(raw)
+    found = decoded(raw)
     return found if isinstance(found, str) else ""
 
 

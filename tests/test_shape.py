@@ -15,7 +15,7 @@ FILES = sorted(ADDON.rglob("*.py"))
 LINES = 37_000  # of addon/; what is added must earn its place
 FILE_LINES, FUNCTION_LINES = 600, 50
 
-ROLES = {"logger", "DIALECT", "FAMILY"}  # what every module of a kind has
+ROLES = {"logger", "DIALECT", "FAMILY", "TRANSCRIPT"}  # what every module of a kind has
 # Modules whose constants are always named with their module, as `header_names.ACCOUNT`.
 NAMESPACES = {"values/header_names.py", "proxy/flow_metadata.py", "settings/reader.py"}
 PRIVATE = re.compile(r"_[A-Z0-9_]+")

@@ -14,7 +14,7 @@ from ..json_splice import Splice
 from ..values.answer import Fact, Usage
 from ..values.decision import Refusal
 from ..values.http import Endpoint, ModelSource
-from . import errors, tokens
+from . import anthropic_transcript, errors, tokens
 from .dialect import BoundField, Dialect, Keeps
 from .order import MEMBERS, SHOWN, StreamOrder, disorder
 from .outcome_rules import AT_ONCE, BUSY, PLAN, rule_for
@@ -387,6 +387,7 @@ DIALECT = Dialect(
     holds_answer=_holds_answer,
     has_shape=_has_shape,
     answer_shape=lambda suffix: _NAME if suffix.endswith(("/messages", "Predict")) else "",
+    transcript=anthropic_transcript.TRANSCRIPT,
     outcome_rules=_OUTCOME_RULES,
     error=_error,
     error_event=lambda refusal, request_id: b"event: error\ndata: " + _error(refusal, request_id) + b"\n\n",

@@ -14,6 +14,7 @@ from ..values.http import Endpoint
 from . import errors
 from .order import StreamOrder
 from .outcome_rules import OutcomeRule
+from .transcript_form import PLAIN, TranscriptForm
 
 Json = dict[str, Any]
 Keeps = Callable[[str], bool]  # whether the account can read this sealed content, or verify this signature
@@ -79,6 +80,9 @@ class Dialect:
     has_shape: Callable[[Json], bool] = lambda data: False  # whether an object bears a mark that no other dialect has
     other_shapes: Mapping[str, Callable[[Json], bool]] = field(default_factory=dict)
     answer_shape: Callable[[str], str] = lambda suffix: ""  # the shape of an answer at a suffix; empty: several
+
+    # for readers
+    transcript: TranscriptForm = PLAIN
 
     # errors
     outcome_rules: tuple[OutcomeRule, ...] = ()  # codes and phrases of its servers; the first that fits decides

@@ -14,7 +14,7 @@ from ..json_splice import JsonPart, Splice
 from ..values.answer import Fact, Usage
 from ..values.decision import Refusal
 from ..values.http import Endpoint, Kind, ModelSource
-from . import errors, tokens
+from . import errors, gemini_transcript, tokens
 from .dialect import Dialect, Keeps
 from .order import StreamOrder, index_of
 from .outcome_rules import AT_ONCE, BUSY, ZERO_LIMIT, rule_for
@@ -368,6 +368,7 @@ DIALECT = Dialect(
     streams_array=True,
     has_shape=lambda data: "candidates" in data or "candidates" in tokens.member(data, "response"),
     answer_shape=lambda suffix: _NAME if suffix.endswith((":generateContent", ":streamGenerateContent")) else "",
+    transcript=gemini_transcript.TRANSCRIPT,
     outcome_rules=_OUTCOME_RULES,
     error=_error,
     error_event=lambda refusal, request_id: b"data: " + _error(refusal, request_id) + b"\n\n",

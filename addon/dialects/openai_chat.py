@@ -8,7 +8,7 @@ from typing import Any
 
 from ..values.answer import Fact
 from ..values.http import Endpoint, ModelSource
-from . import errors, openai, tokens
+from . import errors, openai, openai_chat_transcript, tokens
 from .dialect import Dialect
 from .order import MEMBERS, StreamOrder, disorder, index_of, shown
 
@@ -197,6 +197,7 @@ DIALECT = Dialect(
     has_shape=lambda data: "choices" in data,
     other_shapes={"embedding": _is_embeddings},
     answer_shape=lambda suffix: _SHAPES.get(suffix, ""),
+    transcript=openai_chat_transcript.TRANSCRIPT,
     outcome_rules=openai.OUTCOME_RULES,
     error=openai.error,
     error_event=openai.error_event,

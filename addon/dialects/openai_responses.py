@@ -14,7 +14,7 @@ from ..body import Body
 from ..values.answer import Fact
 from ..values.decision import Refusal
 from ..values.http import Endpoint, ModelSource
-from . import errors, openai, tokens
+from . import errors, openai, openai_responses_transcript, tokens
 from .dialect import Dialect, Keeps
 from .order import SHOWN, StreamOrder, disorder, shown
 
@@ -274,6 +274,7 @@ DIALECT = Dialect(
     splits_answers=True,
     has_shape=_has_shape,
     answer_shape=lambda suffix: _NAME if suffix.endswith("/responses") else "",
+    transcript=openai_responses_transcript.TRANSCRIPT,
     outcome_rules=openai.OUTCOME_RULES,
     error=openai.error,
     error_event=_error_event,

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
-from ..values.transcript import Detail, Transcript
+from .. import dialects
+from ..answer.json_stream import JsonElements
+from ..answer.sse import ServerSentEvents
+from ..body import MISSING, decoded
+from ..dialects.members import JsonMembers, details, error_text
+from ..media_types import EVENTS, media_type
+from ..values.transcript import Block, Detail, Transcript, TranscriptTurn
+
+_BOM = b"\xef\xbb\xbf"
+_BLANK = b" \t\r\n"
+Events = Iterable[tuple[str, bytes]]  # the name of each event, and its data
 
 
 def of_request(body: bytes, dialect: str = "", suffix: str = "", content_type: str = "") -> Transcript:
@@ -13,18 +25,138 @@ def of_request(body: bytes, dialect: str = "", suffix: str = "", content_type: s
 
     *dialect* and *suffix* are those of its `Endpoint`. A `response.create` message of a WebSocket is a request too.
     """
-    return Transcript(other=_raw(body))
+    return _guarded(body, lambda: _request(body, dialect, suffix))
 
 
 def of_answer(body: bytes, dialect: str = "", suffix: str = "", content_type: str = "") -> Transcript:
     """Return the answer *body*, without its content coding, as a transcript: one JSON text, or a whole stream."""
-    return Transcript(other=_raw(body))
+    return _guarded(body, lambda: _answer(body, dialect, suffix, content_type))
 
 
 def of_messages(messages: Iterable[bytes], dialect: str = "", suffix: str = "") -> Transcript:
     """Return an answer of which each event is one message of a WebSocket."""
-    return Transcript(other=_raw(b"\n".join(messages)))
+    kept = [*messages]
+    return _guarded(b"\n".join(kept), lambda: _stream([("", data) for data in kept], dialect, suffix))
+
+
+def _guarded(body: bytes, read: Callable[[], Transcript]) -> Transcript:
+    # The transcript is for display alone: a mistake of a reader must show the body as it is, and break nothing.
+    try:
+        return _linked(read())
+    except Exception:
+        return Transcript(other=_raw(body))
 
 
 def _raw(body: bytes) -> tuple[Detail, ...]:
     return (Detail("body", body.decode("utf-8", "replace")),) if body.strip() else ()
+
+
+def _request(body: bytes, dialect: str, suffix: str) -> Transcript:
+    data = decoded(body)
+    if not isinstance(data, dict):
+        return Transcript(other=_raw(body))
+    name = dialect or next((each.name for each in dialects.DIALECTS if each.history in data), "")
+    return dialects.of(name).transcript.request(suffix, data)
+
+
+def _answer(body: bytes, dialect: str, suffix: str, content_type: str) -> Transcript:
+    kind, first = media_type(content_type), body.lstrip(_BOM + _BLANK)[:1]
+    if first in (b"{", b"["):
+        data = decoded(body)
+        if isinstance(data, dict):
+            return _whole(data, dialect, suffix)
+        if isinstance(data, list):
+            return _listed(data, body, dialect, suffix)
+        return _objects(body, dialect, suffix)
+    if kind == EVENTS or (first and first in b":deir" and kind != "text/html"):
+        stream = ServerSentEvents(limit=len(body) + 1)
+        return _stream([(event.name, event.data) for event in (*stream.feed(body), *stream.end())], dialect, suffix)
+    return Transcript(other=_raw(body))
+
+
+def _whole(data: dict[str, Any], dialect: str, suffix: str) -> Transcript:
+    spoken = dialects.of(dialect if dialects.of(dialect).has_shape(data) else dialects.shape_of(data) or dialect)
+    found = spoken.transcript.answer(suffix, data)
+    if found.turns or found.error or found.usage or not any(isinstance(data.get(name), str) for name in _COMPLAINTS):
+        return found
+    return Transcript(error=error_text(JsonMembers(data)))
+
+
+_COMPLAINTS = ("message", "detail", "error_description")  # an answer with no more than one of these is an error
+
+
+def _listed(data: list[Any], body: bytes, dialect: str, suffix: str) -> Transcript:
+    if all(isinstance(each, dict) for each in data) and data:
+        if len(data) == 1 and not dialects.of(dialect).streams_array:
+            return _whole(data[0], dialect, suffix)
+        return _joined((("", each) for each in data), dialect, suffix)
+    return Transcript(other=_raw(body))
+
+
+def _objects(body: bytes, dialect: str, suffix: str) -> Transcript:
+    """Read JSON that is no single text: one object a line, or a stream as an array that was cut."""
+    elements = JsonElements(limit=len(body) + 1)
+    events = [("", event.data) for event in elements.feed(body)]
+    if not events:
+        return Transcript(other=_raw(body), is_cut=True)
+    found = _stream(events, dialect, suffix)
+    rest = elements.rest().strip(_BLANK + b",]")
+    return replace(found, other=(*found.other, *_raw(rest)), is_cut=True) if rest else found
+
+
+def _stream(events: Events, dialect: str, suffix: str) -> Transcript:
+    return _joined(((name, _parsed(data)) for name, data in events), dialect, suffix)
+
+
+def _parsed(data: bytes) -> Any:
+    value = decoded(data)
+    return data.decode("utf-8", "replace") if value is MISSING else value
+
+
+def _joined(events: Iterable[tuple[str, Any]], dialect: str, suffix: str) -> Transcript:
+    join, form, aside = None, dialects.of(dialect).transcript, []
+    for name, event in events:
+        if not isinstance(event, dict):
+            if isinstance(event, str) and event.startswith("[DONE]"):
+                join = join or form.join()
+                join.done()
+            elif event != "":
+                aside.append({"type": name, "data": event})
+            continue
+        if join is None:
+            shape = dialects.shape_of(event)
+            form = dialects.of(shape).transcript if shape in dialects.BY_NAME else form
+            join = form.join()
+        join.feed(name, event)
+    if join is None:
+        return Transcript(other=tuple(_asides(aside)), is_stream=True, is_cut=True)
+    join.end()
+    found = form.answer(suffix, join.document)
+    other = (*found.other, *_asides([*join.aside, *aside]))
+    return replace(found, other=other, is_stream=True, is_cut=not join.ended)
+
+
+def _asides(events: Iterable[dict[str, Any]]) -> Iterator[Detail]:
+    for event in events:
+        kind = event.pop("type") if isinstance(event.get("type"), str) else ""
+        found = [*details(event, f"{kind}." if kind else "")]
+        yield from found or ([Detail("event", kind)] if kind else [])
+
+
+def _linked(found: Transcript) -> Transcript:
+    """Return *found* with the name of its tool at each result."""
+    names = {block.id: block.name for turn in found.turns for block in turn.blocks if block.kind == "call" and block.id}
+    if not names:
+        return found
+    return replace(found, turns=tuple(_with_names(turn, names) for turn in found.turns))
+
+
+def _with_names(turn: TranscriptTurn, names: dict[str, str]) -> TranscriptTurn:
+    if not any(_lacks_name(block, names) for block in turn.blocks):
+        return turn
+    blocks = (replace(block, name=names[block.id]) if _lacks_name(block, names) else block for block in turn.blocks)
+    return replace(turn, blocks=tuple(blocks))
+
+
+def _lacks_name(block: Block, names: dict[str, str]) -> bool:
+    return block.kind == "result" and not block.name and block.id in names

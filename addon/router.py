@@ -55,7 +55,7 @@ class Router:
     """
 
     def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
-        self.config = config
+        self.config = self._settings = config
         self.ledger = Ledger(config.limits.known_ids)
         self.memory = RecentExchanges()
         self.accounts = Accounts(config, derive(key, "patchbay 2026 accounts"), random)
@@ -75,9 +75,23 @@ class Router:
         kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
         self.state = State(*kept, self.memory.habits)
         self.state.woken = self.accounts.wake
+        self.state.switched = lambda: self._use(self._settings)
 
     def reload(self, config: Config) -> None:
-        """Go by *config* from now on. What is known stays; what is under way ends on the account it is on."""
+        """
+        Go by *config* from now on. What is known stays; what is under way ends on the account it is on.
+
+        An account that it enables, and the settings before did not, is enabled whatever a command had disabled.
+        """
+        before = {account.id for account in self._settings.accounts if not account.enabled}
+        self._settings = config
+        for account in config.accounts:
+            if account.enabled and account.id in before:
+                self.state.switch(account.id, 0.0, on=True)  # later than what it ends
+        self._use(config)
+
+    def _use(self, settings: Config) -> None:
+        config = settings.without(self.state.disabled())
         self.config = self.destinations.config = config
         self.editor.reload(config)
         self.websockets.reload(config.sessions.limit)

@@ -14,16 +14,17 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from .accounts.bindings import Binding, Bindings, Key
-from .accounts.cooldown import LONGEST, Blocked, SharedCooldown
+from .accounts.cooldown import LONGEST, Blocked, CooldownKind, SharedCooldown
 from .accounts.health import Health
 from .crosstalk.host_habits import BREAKS_FOR_HABIT, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
 from .identity.lineage import LINEAGES, demoted
 from .ledger import Entry, Ledger, LedgerRow
-from .values.account import OutcomeKind
 from .values.record import Record
 
 _OVER = '["ok",null]'  # the value of a rest that has ended before its time
+SWITCHED, OFF = "switched", "off"  # a record's kind, and its value while a user has disabled an account
+_SWITCHED_TTL = 10 * 365 * 86_400.0  # seconds; a user ends it
 WOKEN = "woken"  # a record's kind: a user said that an account is well
 _WOKEN_TTL = 600.0  # seconds in which another instance, or a new one, hears of it
 HABIT, DEMOTED = "habit", "demoted"  # a record's kind, and its value while the demotion lasts
@@ -74,6 +75,9 @@ class State:
         self.leaked: Callable[[Leak], None] = lambda _: None
         self._woken: list[Record] = []
         self.woken: Callable[[str], None] = health.wake  # called when a user says that an account is well
+        self._switched: dict[str, Record] = {}  # by account, as last told
+        self._switched_here: list[Record] = []
+        self.switched: Callable[[], None] = lambda: None  # called when `disabled` has changed
 
     def watch(self, *, shared: bool = False) -> None:
         """Log changes from now on; with *shared*, also those that only other instances use."""
@@ -96,12 +100,33 @@ class State:
         found += [of_demotion(told) for told in self._habits.changes()]
         leaks, self._leaks = self._leaks, []
         woken, self._woken = self._woken, []
-        return found + leaks + woken + self._changed_rests(now)
+        switched, self._switched_here = self._switched_here, []
+        return found + leaks + woken + switched + self._changed_rests(now)
 
     def wake(self, account: str, now: float) -> None:
         """End all cooldowns of *account*, here and at the other instances."""
         self.woken(account)
         self._woken.append(of_woken(account, now))
+
+    def pause(self, account: str, until: float, now: float) -> None:
+        """Let no instance use *account* until that time, on behalf of a user."""
+        self._health.pause(account, until, now)
+        self._woken.append(replace(of_woken(account, now), value=""))  # an earlier one would end it at a restart
+
+    def disabled(self) -> frozenset[str]:
+        """Return the accounts that a user has disabled by a command, here or at another instance."""
+        return frozenset(name for name, told in self._switched.items() if told.value == OFF)
+
+    def switch(self, account: str, now: float, *, on: bool) -> None:
+        """Enable or disable *account* on behalf of a user, here and at the other instances, until it is changed."""
+        known = self._switched.get(account)
+        if on == (known is None or known.value != OFF):
+            return
+        rank = now if known is None else max(now, math.nextafter(known.rank, math.inf))
+        told = Record(SWITCHED, account, "" if on else OFF, rank, rank + _SWITCHED_TTL)
+        self._switched_here.append(told)
+        self._switched[account] = told
+        self.switched()
 
     def everything(self, now: float) -> Iterator[Record]:
         """Yield all records, for a store that may have lost them; those that expire meanwhile may be missing."""
@@ -110,6 +135,7 @@ class State:
         yield from map(_of_entry, self._ledger.all())
         yield from (_of_alias(*told) for told in self._aliases.all())
         yield from map(of_demotion, self._habits.all())
+        yield from self._switched.values()
 
     def adopt(self, records: Iterable[Record], now: float) -> int:
         """Merge the *records* of a store; return how many could not be read."""
@@ -131,7 +157,10 @@ class State:
                 if known is None or known.order < record.order:
                     self._rests[record.key] = record
             case "woken":
-                self.woken(record.key)
+                if record.value:
+                    self.woken(record.key)
+            case "switched":
+                self._adopt_switch(record)
             case "owner":
                 self._ledger.adopt(_to_owner(record), now)
             case "request":
@@ -142,6 +171,12 @@ class State:
                 self._aliases.adopt(record.key, record.expires, _to_alias(record), now)
             case "habit":
                 self._habits.adopt(to_demotion(record))
+
+    def _adopt_switch(self, told: Record) -> None:
+        known = self._switched.get(told.key)
+        if known is None or known.order < told.order:
+            self._switched[told.key] = told
+            self.switched()
 
     # The longer of two cooldowns wins, so they share a rank. One that ended early (new secret, success) is recorded as
     # over, under a new rank, and later ones have the next rank. So have those after a record of a clock far ahead of
@@ -202,7 +237,7 @@ def ended(record: Record, account: str, now: float) -> Record | None:
 def _to_rest(record: Record) -> SharedCooldown:
     account, lane, state = msgspec.json.decode(record.key, type=tuple[str, str | None, Blocked])
     value = record.value if record.value != _OVER else '["ok",null,0]'
-    kind, verify_at, at = msgspec.json.decode(value, type=tuple[OutcomeKind, float | None, float])
+    kind, verify_at, at = msgspec.json.decode(value, type=tuple[CooldownKind, float | None, float])
     return SharedCooldown(account, lane, state, kind, record.expires, math.inf if verify_at is None else verify_at, at)
 
 

@@ -1598,3 +1598,25 @@ def test_a_replay_that_is_identified_again_keeps_its_identity() -> None:
     of.identify_again(exchange, 1.0)
 
     assert (exchange.identity.affinity, exchange.prior_serving) == ("x" * 32, before)
+
+
+def test_what_a_command_disabled_holds_through_a_reload_until_the_settings_enable_it_anew() -> None:
+    of = router()
+    settings = of.config
+    one, *_ = settings.accounts
+    off = replace(settings, accounts=(replace(one, enabled=False), *settings.accounts[1:]))
+
+    def enabled() -> bool:
+        return next(account.enabled for account in of.config.accounts if account.id == one.id)
+
+    of.state.switch(one.id, 1.0, on=False)
+    assert not enabled()
+    of.reload(replace(settings, grace_period=1.0))
+    assert (enabled(), of.config.grace_period) == (False, 1.0)
+    of.reload(off)
+    of.state.switch(one.id, 2.0, on=True)
+    assert not enabled(), "the settings have the last word"
+    of.state.switch(one.id, 3.0, on=False)
+    of.reload(settings)
+    assert enabled()
+    assert of.state.disabled() == frozenset()

@@ -386,6 +386,7 @@ def each_kind() -> tuple[Instance, dict[str, Record]]:
     one.aliases.lead("id", "aff", 1)
     one.state.leak(Leak("victim", "receiver", session="e718a2c4"), 2)
     one.state.wake("nobody", 3)
+    one.state.switch("b", 3, on=False)
     return one, {record.kind: record for record in one.state.changes(4)}
 
 
@@ -398,6 +399,7 @@ def test_each_kind_of_record_as_it_is_stored() -> None:
     assert found["alias"] == Record("alias", "id", '["aff",""]', 0.0, found["alias"].expires)
     assert found["leak"] == Record("leak", "victim", '["receiver",false,"e718a2c4"]', 2, 3602.0)
     assert found["woken"] == Record("woken", "nobody", "well", 3, 603.0)
+    assert found["switched"] == Record("switched", "b", "off", 3, 3 + 315_360_000)
     assert (found["rest"].kind, found["rest"].rank, found["rest"].expires) == ("rest", 0.0, 50.0)
     assert one.state.changes(4) == []
 
@@ -441,6 +443,37 @@ def test_an_account_is_woken_here_and_there_once() -> None:
 
     assert woken == ["a", "a"]
     assert one.state.changes(7) == []
+
+
+def test_an_account_that_a_user_disabled_is_disabled_everywhere_until_it_is_enabled() -> None:
+    one, two = Instance(), Instance()
+    heard: list[frozenset[str]] = []
+    two.state.switched = lambda: heard.append(two.state.disabled())
+    one.state.switch("a", 5, on=False)
+    one.state.switch("a", 6, on=False)
+    (told,) = tell(one, two, 7)
+    assert (one.state.disabled(), heard) == ({"a"}, [{"a"}])
+    assert Instance(*one.state.everything(8), now=8).state.disabled() == {"a"}
+
+    two.state.switch("a", 5.0, on=True)  # its clock is behind
+    tell(two, one, 9)
+    assert one.state.disabled() == two.state.disabled() == frozenset()
+    one.state.adopt([told], 10)
+    assert one.state.disabled() == frozenset(), "what is older changes nothing"
+
+
+def test_a_pause_outlives_that_the_account_was_woken_before() -> None:
+    one = Instance()
+    one.state.wake("a", 5)
+    one.state.changes(5)
+    one.state.pause("a", 500.0, 6)
+    records = [record for record in one.state.changes(7) if record.value]  # an empty one deletes
+    assert not one.health.available("a", "gpt", 8)
+    assert not Instance(*records, now=8).health.available("a", "gpt", 8)
+    one.state.wake("a", 9)
+    two = Instance(*records, now=8)
+    tell(one, two, 10)
+    assert two.health.available("a", "gpt", 10)
 
 
 REST = Record("rest", '["a","gpt","cooling"]', '["rate",40.0,1.0]', 7.0, 50.0)

@@ -166,6 +166,14 @@ class Bindings:
             self._unbind(key, entry)
             self._changes.note(key)
 
+    def forget(self, affinity: str) -> frozenset[str]:
+        """Forget every home of the conversation *affinity*, as `drop` does; return them."""
+        keys = [key for key in self._bound if key.affinity == affinity]
+        homes = frozenset(self._entries[key].home for key in keys)
+        for key in keys:
+            self.drop(key)
+        return homes
+
     def sessions(self, account: str) -> int:
         """Return the number of conversations whose home is *account*, or is about to be."""
         return self._sessions[account]

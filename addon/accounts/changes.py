@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..values.account import Account
-from ..values.decision import Outcome
 from . import refusals
 from .bindings import Bindings
 from .health import Health
@@ -104,7 +103,7 @@ class Changes:
             return None
         worst = max(whole or found, key=lambda each: each[1].until)[1]
         outcome = worst.outcome
-        cause, detail = refusals.cause_of(outcome or Outcome(worst.kind))
+        cause, detail = refusals.cause_of_cooldown(worst.kind, outcome)
         reason = refusals.reason(refusals.Absent(account, "", cause, detail, worst.hinted))
         lanes = () if whole else tuple(sorted({lane or "" for lane, _ in found}))
         stated = worst.until - worst.set_at if worst.hinted and outcome and not outcome.failure else None

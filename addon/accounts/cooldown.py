@@ -16,7 +16,8 @@ from ..values.account import OutcomeKind
 from ..values.decision import Outcome
 from .stated_limits import ABSURD
 
-Blocked = Literal["cooling", "unsupported", "forbidden", "auth-failed", "billing-blocked"]
+Blocked = Literal["cooling", "paused", "unsupported", "forbidden", "auth-failed", "billing-blocked"]
+CooldownKind = OutcomeKind | Literal["paused"]  # what began a cooldown: an outcome, or a user
 LaneState = Literal["healthy", "throttled", "half-open"] | Blocked
 
 
@@ -69,7 +70,8 @@ TRANSIENT: Mapping[OutcomeKind, Penalty] = MappingProxyType({
 })  # fmt: skip
 
 # Only these are told to other instances: a credential may be a different one there.
-SHARED: frozenset[Blocked] = frozenset({"cooling", "billing-blocked"})
+SHARED: frozenset[Blocked] = frozenset({"cooling", "paused", "billing-blocked"})
+KEEPS_HOME: frozenset[Blocked] = frozenset({"cooling", "paused"})  # conversations return when it is over
 FLOOR = 1.0  # seconds; the shortest hint
 VERIFY_AFTER, VERIFY_CAP = 15 * MINUTE, HOUR  # a hint is trusted this long, then one request may verify it
 TOGETHER = 60.0  # seconds; lanes that failed within them for one reason may recover together
@@ -98,7 +100,7 @@ class SharedCooldown:
     account: str
     lane: str | None
     state: Blocked
-    kind: OutcomeKind
+    kind: CooldownKind
     until: float
     verify_at: float
     at: float
@@ -128,7 +130,7 @@ class Cooldown:
     *upstream* is where the fault came from.
     """
 
-    kind: OutcomeKind
+    kind: CooldownKind
     until: float = NEVER
     since: float = NEVER
     set_at: float = NEVER
@@ -252,6 +254,11 @@ class Cooldown:
 
 
 Cooldowns = dict[Blocked, Cooldown]
+
+
+def pause(until: float, now: float) -> Cooldown:
+    """Return the cooldown that a user imposes until that time: no request probes it earlier."""
+    return Cooldown("paused", until=until, since=now, set_at=now, hinted=True, strict=True)
 
 
 def applied(

@@ -8,7 +8,6 @@ from typing import Literal
 
 from .. import upstream_url
 from ..values.account import Account
-from ..values.decision import Outcome
 from ..values.http import Origin
 from . import models, refusals
 from .account_limits import Demand, is_limited, limits_of
@@ -131,7 +130,8 @@ class Eligibility:
         """Return why *option* cannot serve and until when, for a message."""
         account, lane, provider = option.account.id, option.lane, option.account.provider.name
         if option.obstacle == "disabled":
-            return refusals.Absent(account, provider, "disabled", option.reason)
+            off: refusals.Cause = "switched_off" if option.account.switched_off else "disabled"
+            return refusals.Absent(account, provider, off, option.reason)
         if upstream_url.is_anywhere(option.origin):
             return refusals.Absent(account, provider, "no_upstream")
         if option.limit is not None:  # a slot may be released at any moment
@@ -143,7 +143,7 @@ class Eligibility:
             soon = outcome is not None and outcome.kind in TRANSIENT  # the next request may go there at once
             return refusals.Absent(account, provider, cause, detail, chance=now if soon else None)
         cooldown = blocking[1]
-        cause, detail = refusals.cause_of(cooldown.outcome or Outcome(cooldown.kind))
+        cause, detail = refusals.cause_of_cooldown(cooldown.kind, cooldown.outcome)
         chance, deadline = self._health.usable_at(account, lane, now), self._health.deadline(account, lane, now)
         if not cooldown.hinted:  # no provider stated the end: the next probe is the best that is known
             probe = self._health.next_probe(account, lane, now)
@@ -159,7 +159,7 @@ class Eligibility:
 
     def _obstacle(self, ask: Ask, account: Account, lane: str, now: float) -> tuple[Obstacle, str]:
         if not account.enabled:
-            return "disabled", "disabled"
+            return "disabled", "disabled by a command" if account.switched_off else "disabled"
         if not (models.serves(account, ask.model) and all(models.serves(account, model) for model in ask.others)):
             return "model", "does not serve the model"
         if ask.unreadable and models.restricts(account):

@@ -16,6 +16,7 @@ from ..bounded import BoundedMap
 from ..values.decision import Outcome
 from .cooldown import (
     FLOOR,
+    KEEPS_HOME,
     NEVER,
     PENALTIES,
     PROBE_LEASE,
@@ -28,11 +29,13 @@ from .cooldown import (
     Penalty,
     SharedCooldown,
     applied,
+    pause,
     to_share,
 )
 from .stated_limits import Bucket
 from .upstream_faults import NO_CONTEXT, OutcomeContext, UpstreamFaults, is_doubtful
 
+PAUSED = "paused (by a command)"
 LOW, ENOUGH, SOON = 0.1, 0.2, 5.0  # shares left of a limit, and the seconds to its reset that do not matter
 ERROR_HALF_LIFE = 60.0  # seconds
 MAX_LANES = 10_000
@@ -84,7 +87,7 @@ class Health:
         worst = None if self.available(account, lane, now) else self.blocking(account, lane, now)
         if worst is None:
             return ""
-        told = f"{worst[0]} ({worst[1].kind})"
+        told = PAUSED if worst[0] == "paused" else f"{worst[0]} ({worst[1].kind})"
         return f"{told}, another request is probing it" if worst[1].is_probed(now) else told
 
     def blocking(self, account: str, lane: str, now: float | None = None) -> tuple[Blocked, Cooldown] | None:
@@ -144,7 +147,7 @@ class Health:
 
     def is_dead(self, account: str, now: float) -> bool:
         """Whether the account as a whole is unusable: its credential or its money, not a transient fault."""
-        return any(state != "cooling" and each.opens_at(now) > now for state, each in self._of_account(account))
+        return any(state not in KEEPS_HOME and each.opens_at(now) > now for state, each in self._of_account(account))
 
     def is_well(self, account: str, now: float) -> bool:
         """Whether neither *account* nor any of its lanes cools down."""
@@ -306,6 +309,11 @@ class Health:
         self._drop_empty(account)
         self.touched(account, self._clock)
 
+    def pause(self, account: str, until: float, now: float) -> None:
+        """Let no request go to *account* until that time, on behalf of a user; an earlier pause is replaced."""
+        self._at(account, None)["paused"] = pause(until, now)
+        self.touched(account, now)
+
     def wake(self, account: str) -> None:
         """End every cooldown of *account*, of its lanes, and of the quota that it shares, on behalf of a user."""
         if self._accounts.pop(self._quota_key(account), None):
@@ -341,7 +349,8 @@ class Health:
         told = told.by_our_clock(now)
         if told.until <= now:
             return
-        cooldown = self._at(told.account, told.lane).setdefault(told.state, Cooldown(told.kind))
+        paused = told.state == "paused"  # a user's will is not probed
+        cooldown = self._at(told.account, told.lane).setdefault(told.state, Cooldown(told.kind, strict=paused))
         if told.until > cooldown.until:
             cooldown.adopt(told, now)
             self.touched(told.account, now)

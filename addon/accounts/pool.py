@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from .. import upstream_url
+from ..bounded import BoundedMap
 from ..settings.settings import Config
 from ..values.account import Account, OutcomeKind
 from ..values.answer import Head
@@ -36,7 +37,9 @@ QUEUE_RECHECK = 5.0  # seconds between two looks of a queued request; `queue.tim
 LEAVES_HOME: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})  # they outlast a prompt cache
 _SOCKET_FAILED = "failed on an earlier WebSocket"
 _RESTS = "cooling down for a model"
-_SETTINGS = "by the settings"
+_SETTINGS, _COMMAND = "by the settings", "by a command"
+_UNBOUND = "this conversation was unbound from it"
+MAX_LEFT = 1000  # conversations that a user has unbound, and that have no home again
 _PRIORITY = "an account of a higher priority is back"
 
 
@@ -76,6 +79,7 @@ class Accounts:
         self._tickets: set[int] = set()
         self._last_ticket = 0
         self._draining: dict[str, Account] = {}  # gone from the settings, and still answering
+        self._left: BoundedMap[str, frozenset[str]] = BoundedMap(MAX_LEFT)  # by conversation, until it has a home again
         self._unreached: dict[str, tuple[float, float]] = {}  # by pool: since when nothing is reached, and when last
         self._use(config)
 
@@ -115,6 +119,7 @@ class Accounts:
         self._limiter.call_all(probe_scope(lease.account.id))
         if lease.key is not None:
             self.bindings.bind(lease.key, lease.account.id, lease.generation, now)
+            self._left.pop(lease.key.affinity, None)
 
     def record_head(self, lease: Lease, head: Head, now: float) -> None:
         """Record what the *head* of a good answer says of the provider's limits."""
@@ -176,16 +181,16 @@ class Accounts:
             self._reloaded(before.get(account.id, account), account)
 
     def _reloaded(self, old: Account, account: Account) -> None:
+        because = _COMMAND if account.switched_off or old.switched_off else _SETTINGS
         if (old.origin, old.base_path) != (account.origin, account.base_path):
             self.changes.because(account.id, "it has another upstream now")
             self.health.forget(account.id)
         elif account.enabled and not old.enabled:
-            self.wake(account.id, _SETTINGS)
+            self.wake(account.id, because)
         elif old.secrets != account.secrets:
-            self.changes.because(account.id, "it has another key now")
-            self.health.credential_changed(account.id)
+            self.wake(account.id, "it has another key now")
         if account.enabled != old.enabled:
-            self.changes.note(account.id, "enabled" if account.enabled else "disabled", _SETTINGS)
+            self.changes.note(account.id, "enabled" if account.enabled else "disabled", because)
 
     def _use(self, config: Config) -> None:
         self._config, self._strategy = config, selection.STRATEGIES[config.strategy]
@@ -201,6 +206,17 @@ class Accounts:
         self.changes.because(account, because)
         self.health.wake(account)
         self._limiter.call_all(probe_scope(account))
+
+    def unbind(self, affinity: str) -> frozenset[str]:
+        """
+        Forget the home of the conversation *affinity*, on behalf of a user; return the accounts that it leaves.
+
+        Its next request goes to none of them while another account can serve it.
+        """
+        left = self.bindings.forget(affinity)
+        if left:
+            self._left[affinity] = left
+        return left
 
     def credential_changed(self, account: str) -> None:
         """Record that *account* has another secret: what was wrong with the former one is over."""
@@ -263,7 +279,9 @@ class Accounts:
         if ask.prior_serving and (decided := self._as_before(ask, ask.prior_serving, options, now)):
             return decided
         if ask.avoided:
-            options = _others_first(options, ask.avoided)
+            options = _others_first(options, ask.avoided, _SOCKET_FAILED)
+        if left := self._left.get(ask.identity.affinity):
+            options = _others_first(options, dict.fromkeys(left, now), _UNBOUND)
         if ask.opens:
             options = self._well_first(options, now)
         eligible = [option.account for option in options if not option.obstacle]
@@ -514,12 +532,12 @@ class Accounts:
         return replace(refusal, final=now - self._unreached[ask.pool][0] >= LASTING)
 
 
-def _others_first(options: list[Option], avoided: Mapping[str, float]) -> list[Option]:
+def _others_first(options: list[Option], avoided: Mapping[str, float], reason: str) -> list[Option]:
     """Return *options* without the accounts in *avoided*; where that leaves none, with the one avoided longest."""
     able = [option.account.id for option in options if not option.obstacle]
     fit = {account for account in able if account not in avoided} or set(sorted(able, key=avoided.__getitem__)[:1])
     return [
-        each if each.obstacle or each.account.id in fit else replace(each, obstacle="tried", reason=_SOCKET_FAILED)
+        each if each.obstacle or each.account.id in fit else replace(each, obstacle="tried", reason=reason)
         for each in options
     ]
 

@@ -23,6 +23,7 @@ from ..dialects.errors import LONGEST_WAIT
 from ..values.account import OutcomeKind
 from ..values.answer import FailureKind
 from ..values.decision import Outcome, Refusal
+from .cooldown import CooldownKind
 
 _MAX_NAME = 256
 OF_THE_WAY = frozenset({"upstream_unreachable", "upstream_unreadable", "upstream_failing"})
@@ -34,7 +35,7 @@ _LIMITED = frozenset({"model_cooldown", "usage_limit_reached"})
 
 # `unreachable`: no connection; `unanswered`: no whole answer; `tried`: it failed in this exchange, for no known reason.
 _Failed = Literal["unreachable", "unanswered", "unreadable", "no_key"]
-Cause = OutcomeKind | _Failed | Literal["no_upstream", "disabled", "tried", "busy"]
+Cause = OutcomeKind | _Failed | Literal["no_upstream", "disabled", "tried", "busy", "paused", "switched_off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ _WORDS: Mapping[str, str] = MappingProxyType({
     "rate": "rate limited", "usage limit": "usage limit reached", "quota": "out of credit", "overload": "overloaded",
     "unreachable": "not reachable", "unanswered": "no whole answer", "unreadable": "answer unreadable",
     "server": "failing", "auth": "key refused", "permission": "access denied", "no_key": "no key",
-    "model": "model not found", "disabled": "disabled in the settings", "request": "request refused",
+    "model": "model not found", "disabled": "disabled in the settings", "switched_off": "disabled by a command",
+    "paused": "paused by a command", "request": "request refused",
     "no_upstream": "its `base_url: reverse` needs `--mode reverse:URL`",
     "cancelled": "cancelled", "tried": "failed", "busy": "busy",
 })  # fmt: skip
@@ -145,6 +147,11 @@ def cause_of(outcome: Outcome | None) -> tuple[Cause, str]:
     if outcome.kind == "auth" or outcome.detail == "connect":
         return ("no_key" if outcome.kind == "auth" else "unreachable"), failure
     return ("unreadable" if failure.startswith(_UNREADABLE) else "unanswered"), failure
+
+
+def cause_of_cooldown(kind: CooldownKind, outcome: Outcome | None) -> tuple[Cause, str]:
+    """Return cause and detail of an account whose cooldown is of *kind*, by *outcome* as far as it is known."""
+    return ("paused", "") if kind == "paused" else cause_of(outcome or Outcome(kind))
 
 
 def no_key(why: str) -> Outcome:
@@ -302,6 +309,8 @@ def _common_cause(absent: Sequence[Absent]) -> str:
 def _class(one: Absent) -> str:
     if one.cause in ("auth", "permission"):
         return "key"
+    if one.cause == "switched_off":
+        return "disabled"
     if one.cause == "quota" and one.hinted:
         return "usage limit"
     return one.cause if one.cause in _MESSAGES else ""

@@ -68,7 +68,9 @@ def status(
             account.id,
             account.provider.name,
             out or health.state(account.id, lane, now),
-            "" if out else " on ".join(filter(None, (health.reason(account.id, lane, now), lane))),
+            ("by a command" if account.switched_off else "")
+            if out
+            else " on ".join(filter(None, (health.reason(account.id, lane, now), lane))),
             health.usable_at(account.id, lane, now),
             in_flight.get(account.id, 0),
             bindings.sessions(account.id),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..values.account import Account, Secret
@@ -161,3 +161,13 @@ class Config:
     def looks(self) -> bool:
         """Whether no account is used at all: requests pass with their clients' credentials and are recorded."""
         return self.mode == "shadow" and not any(account.enabled for account in self.accounts)
+
+    def without(self, disabled: Collection[str]) -> Config:
+        """Return these settings with the accounts in *disabled* switched off by a command."""
+        off = {account.id for account in self.accounts if account.enabled and account.id in disabled}
+        if not off:
+            return self
+        return replace(self, accounts=tuple(
+            replace(account, enabled=False, switched_off=True) if account.id in off else account
+            for account in self.accounts
+        ))  # fmt: skip

@@ -160,7 +160,8 @@ class Account:
     """
     One credential at one provider. *origin* is None for `base_url: reverse`; *base_path* has no trailing slash.
 
-    *place* is its position in the settings file, for messages.
+    *place* is its position in the settings file, for messages. *switched_off*: a command has disabled it, not the
+    settings.
     """
 
     id: str
@@ -186,6 +187,7 @@ class Account:
     secret_headers: tuple[SecretHeader, ...] = ()  # extra headers that hold a credential
     insecure_http: bool = False  # True: the credential may leave this machine over plain http
     place: str = ""
+    switched_off: bool = False
 
     @property
     def secrets(self) -> tuple[Secret, ...]:

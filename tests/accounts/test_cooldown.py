@@ -311,7 +311,8 @@ def test_what_another_instance_found_out_is_probed_anew_from_now():
 
 def test_the_times_that_no_setting_has():
     assert set(TRANSIENT) == {"rate", "overload", "server"}
-    assert {"cooling", "billing-blocked"} == cooldown.SHARED
+    assert {"cooling", "paused", "billing-blocked"} == cooldown.SHARED
+    assert {"cooling", "paused"} == cooldown.KEEPS_HOME
     assert (cooldown.FLOOR, cooldown.VERIFY_AFTER, cooldown.VERIFY_CAP, cooldown.TOGETHER) == (1, 15 * M, H, 60)
     assert (cooldown.PROBE_LEASE, cooldown.LAST_CHANCE, cooldown.PROBE_SPACING, cooldown.PROBE_CAP) == (20, 30, 4, 600)
     assert (cooldown.FIRST_PROBE, cooldown.SECOND_PROBE, cooldown.FREE_PROBES) == (0.1, 1, 4)

@@ -587,7 +587,7 @@ def test_any_number_of_models_is_remembered_in_bounds(health):
 # --- the states of a lane, and what leads from one to another
 
 PENALIZED = ("rate", "overload", "server", "auth", "quota", "permission", "model")
-EVENTS = (*PENALIZED, "ok", "request", "cancelled", "passed", "low", "enough", "cleared")
+EVENTS = (*PENALIZED, "ok", "request", "cancelled", "passed", "low", "enough", "cleared", "paused")
 
 
 def _brought(state):
@@ -603,6 +603,8 @@ def _brought(state):
         health.acquire("a", "m", now, 1)
     elif state in kinds:
         health.record_outcome("a", "m", Outcome(kinds[state]), now)
+    elif state == "paused":
+        health.pause("a", now + 36_000, now)
     return health, now
 
 
@@ -613,6 +615,8 @@ def _led(state, event):
             health.record_outcome("a", "m", Outcome(event), now, ticket=1)
     elif event == "passed":
         now = health.usable_at("a", "m", now) or now
+    elif event == "paused":
+        health.pause("a", now + 36_000, now)
     elif event in ("low", "enough"):
         health.record_headroom("a", "m", [Bucket(0.01 if event == "low" else 0.9, now + 600)], now)
     else:
@@ -629,6 +633,7 @@ STAYS = {
     "forbidden": {"rate", "overload", "server", "model"},
     "auth-failed": {"rate", "overload", "server", "permission", "model"},
     "billing-blocked": {"rate", "overload", "server", "permission", "model", "auth"},
+    "paused": PENALIZED,
 }  # fmt: skip
 
 
@@ -645,6 +650,8 @@ def _expected(state, event):
             return "throttled" if state == "healthy" else state
         case "enough":
             return "healthy" if state == "throttled" else state
+        case "paused":
+            return "paused"
         case "cleared":
             return "healthy" if state in ("auth-failed", "billing-blocked") else state
         case _:
@@ -666,6 +673,27 @@ def test_every_state_can_be_reached_and_left():
     assert reached == set(STAYS)
     for state in STAYS:
         assert {_expected(state, event) for event in EVENTS} - {state}
+
+
+def test_a_pause_is_replaced_by_another_and_ended_by_a_user_alone():
+    health = Health()
+    health.pause("a", 700.0, 100.0)
+    assert (health.reason("a", "m", 101), health.deadline("a", "m", 101)) == ("paused (by a command)", 700)
+    assert (health.last_chance("a", "m", 690), health.is_dead("a", 101)) == (None, False)
+
+    health.pause("a", 200.0, 100.0)
+    assert (health.available("a", "m", 199), health.available("a", "m", 200)) == (False, True)
+    health.wake("a")
+    assert health.state("a", "m", 150) == "healthy"
+
+
+def test_another_instance_does_not_probe_a_pause_either():
+    one, two = Health(), Health()
+    one.pause("a", 700.0, 100.0)
+    for told in one.cooldowns(101.0):
+        two.adopt(told, 101.0)
+    assert (two.reason("a", "m", 101), two.deadline("a", "m", 101)) == ("paused (by a command)", 700)
+    assert two.last_chance("a", "m", 690) is None
 
 
 class Deadlines(RuleBasedStateMachine):

@@ -1520,3 +1520,34 @@ def test_a_home_that_is_left_for_an_account_of_a_higher_priority_is_named():
 
     back = serve(accounts, ask(), now=3000)
     assert (back.account.id, *left(back)) == ("high", "low", "an account of a higher priority is back")
+
+
+def test_a_conversation_that_was_unbound_goes_elsewhere_where_it_can():
+    accounts = pool(account("a"), account("b"))
+    home = serve(accounts, ask()).account.id
+    assert accounts.unbind("s") == {home}
+    moved = serve(accounts, ask())
+    assert (moved.account.id != home, moved.binding) == (True, "new")
+    assert {each.account: each.reason for each in moved.candidates}[home] == "this conversation was unbound from it"
+    assert serve(accounts, ask()).account.id == moved.account.id
+    assert accounts.unbind("unknown") == frozenset()
+
+
+def test_a_conversation_that_no_other_account_can_serve_returns_when_it_was_unbound():
+    accounts = pool(account("a"))
+    serve(accounts, ask())
+    accounts.unbind("s")
+    assert serve(accounts, ask()).account.id == "a"
+    rest(accounts, "a")
+    assert accounts.status(1)[0].sessions == 1
+
+
+def test_an_account_that_a_command_disabled_says_so():
+    accounts = pool(account("a"), account("b"))
+    accounts.reload(Config((account("a"), account("b"))).without({"a", "gone"}))
+    assert [(each.state, each.reason) for each in accounts.status(0)] == [("disabled", "by a command"), ("healthy", "")]
+    assert serve(accounts, ask()).account.id == "b"
+    accounts.reload(Config((account("a"), account("b"))).without({"a", "b"}))
+    refused = accounts.choose(ask(), 0)
+    assert refused.message.endswith(" is disabled: a: disabled by a command; b: disabled by a command")
+    assert refused.code == "auth_unavailable"

@@ -169,7 +169,7 @@ AUTH = Outcome("auth", scope="account")
     [
         (RATE, ONE.replace("openai,", "openai, weight: 3, models: [x], priority: 2, max_concurrent: 1,"), True),
         (RATE, "strategy: round_robin\nsessions: {ttl: 5m}\n" + ONE, True),
-        (RATE, ONE.replace("example-one", "example-new"), True),
+        (RATE, ONE.replace("example-one", "example-new"), False),
         (AUTH, ONE.replace("example-one", "example-new"), False),
         (AUTH, ONE.replace("openai,", "openai, weight: 3,"), True),
         (RATE, ONE.replace("openai,", "openai, base_url: 'https://other.example',"), False),

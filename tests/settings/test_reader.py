@@ -458,7 +458,7 @@ KINDS: dict[type, tuple[Section, set[str]]] = {  # a value → its section, and 
     JournalSettings: (reader.JOURNAL, set()),
     LimitSettings: (reader.LIMITS, set()),
     ClientKey: (reader.CLIENT, set()),
-    Account: (reader.ACCOUNT, {"place"}),
+    Account: (reader.ACCOUNT, {"place", "switched_off"}),
     Models: (reader.MODELS, set()),
     Provider: (reader.PROVIDER, {"name", "layout"}),
     Stamp: (reader.STAMP, set()),

@@ -28,7 +28,7 @@ from ..router import Router
 from ..settings import reader
 from ..settings.settings import Config
 from ..values.answer import AnswerEvent, Chunk, End, Head, Message
-from ..values.decision import Evidence, Refusal, Wait
+from ..values.decision import SESSION_NAME_LENGTH, Evidence, Refusal, Wait, in_words, session_name
 from ..values.http import Client, Headers, Origin, PriorServing, Request
 from . import inputs, request_file
 from .inputs import EXIT_FOUND, CommandError
@@ -92,7 +92,7 @@ def lines(explained: Explained, order: Sequence[str]) -> Iterator[str]:
     for tier in told["tiers"]:
         yield f"  {tier['tier']:15}{'→ ' if tier['used'] else '  '}{tier['said']}"
     yield "\nwhose"
-    for title in ("owner", "affinity", "thread"):
+    for title in ("owner", "session", "affinity", "thread"):
         yield f"  {title:15}{told[title] or 'none'}"
     yield f"\naccount   {told['account']}"
     for candidate in told["candidates"]:
@@ -125,6 +125,7 @@ def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
         "binds": "yes" if identity and identity.binds else "no, it uses existing bindings only",
         "tiers": [tier for name in names for tier in _said(name, evidence)],
         "owner": " or ".join(sorted(identity.owner)) if identity and identity.owner else "",
+        "session": session_name(identity.affinity) if identity else "",
         "affinity": f"{identity.affinity} ({identity.tier}, {identity.strength})"
         if identity and identity.affinity
         else "",
@@ -138,7 +139,8 @@ def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
 # members of an exchange's journal line, in the order of the report
 _TOLD = (
     "time", "exchange", "request_id", "client", "method", "path", "dialect", "model", "provider", "pool", "account",
-    "binding", "session", "session_id", "thread", "tier", "status", "error", "verdict", "attempts", "mode",
+    "binding", "moved_from", "moved_because", "session", "session_id", "thread", "tier", "status", "error", "verdict",
+    "attempts", "mode",
 )  # fmt: skip
 
 
@@ -163,11 +165,15 @@ def _what_happened(told: dict[str, Any] | None, place: int) -> Iterator[str]:
 
 
 def _exchange(told: dict[str, Any]) -> Iterator[str]:
-    account = f"{told['account']} ({told['binding']})" if told["account"] else f"none: {told['status']} {told['error']}"
+    account = f"none: {told['status']} {told['error']}"
+    if told["account"]:
+        account = _placed(*(str(told[name] or "") for name in ("account", "binding", "moved_from", "moved_because")))
     if told["mode"] == "shadow":
         account += ", in shadow mode: sent with the client's own key"
     yield f"account     {account}"
-    yield f"session     {told['session'] or 'none'} ({told['tier'] or 'nothing named it'})"
+    session = str(told["session"] or "")
+    yield f"session     {session_name(session) or 'none'} ({told['tier'] or 'nothing named it'})"
+    yield f"affinity    {session or 'none'}"
     yield f"session id  {told['session_id'] or 'none'}"
     yield f"client      {told['client']}"
     yield f"request id  {told['request_id'] or 'none'}"
@@ -203,10 +209,15 @@ def _place(found: Evidence) -> str:
     return f"{found.where} = {value}" if value else found.where
 
 
+def _placed(account: str, binding: str, moved_from: str, why: str) -> str:
+    word = in_words(binding, moved_from, why)
+    return f"{account} ({word})" if word else account
+
+
 def _account(decided: _Decided) -> str:
     match decided:
         case Lease():
-            return f"{decided.account.id} ({decided.binding})"
+            return _placed(decided.account.id, decided.binding, decided.left, decided.left_because)
         case Wait():
             return f"waits: {decided.reason}"
         case Refusal():
@@ -248,9 +259,7 @@ def _of_text(arguments: argparse.Namespace, router: Router, key: bytes) -> Expla
 def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes) -> Explained:
     from ..proxy import stored_flows  # the host is loaded only when it is needed
 
-    if not (arguments.flow.isascii() and arguments.flow.isdecimal()):
-        raise ValueError("--flow takes the number of a flow, counted from 1")
-    now, number = 0.0, int(arguments.flow[:20])
+    now, number = 0.0, _number(arguments, router, key)
     for place, flow in enumerate(stored_flows.flows(Path(arguments.file), key, router.is_own_id), 1):
         now += 1.0
         given = _given(flow)
@@ -261,6 +270,27 @@ def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes) -> Expla
             return replace(last, happened=flow.record, place=place, notes=tuple(_notes(flow, last)))
         _again(flow, request, router, upstream, now)
     raise ValueError(f"there is no flow {number} in it")
+
+
+def _number(arguments: argparse.Namespace, router: Router, key: bytes) -> int:
+    """Return the number of the flow that `--flow` names: by itself, or as the last one of a session or a request id."""
+    from ..proxy import stored_flows
+
+    wanted = arguments.flow
+    if wanted.isascii() and wanted.isdecimal() and len(wanted) < SESSION_NAME_LENGTH:
+        return int(wanted)
+    if len(wanted) < SESSION_NAME_LENGTH:
+        raise ValueError("--flow takes the number of a flow, counted from 1, the name of a session, or a request id")
+    flows = enumerate(stored_flows.flows(Path(arguments.file), key, router.is_own_id), 1)
+    found = [place for place, flow in flows if flow.record and _is_named(flow.record, wanted)]
+    if not found:
+        raise ValueError(f"there is no flow of {wanted!r} in it")
+    return found[-1]
+
+
+def _is_named(record: FlowRecord, wanted: str) -> bool:
+    lines = (record.line, *record.messages)
+    return any(str(line.get(name) or "").startswith(wanted) for line in lines for name in ("session", "request_id"))
 
 
 def _given(flow: StoredFlow) -> RequestFile:

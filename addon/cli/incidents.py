@@ -12,6 +12,7 @@ import msgspec
 
 from .. import secret_patterns
 from ..proxy.incident_files import FOLDER
+from ..values.decision import session_name
 from . import inputs
 from .inputs import EXIT_FOUND, EXIT_USAGE, CommandError
 from .terminal import visible
@@ -25,7 +26,7 @@ def incidents(arguments: argparse.Namespace) -> int:
     files = sorted(folder.glob("*.json"))
     found = [read for file in files if (read := _read(file)) is not None]
     code = EXIT_USAGE if len(found) < len(files) and not arguments.id else 0
-    wanted = [each for each in found if not arguments.id or str(each.get("id", "")).startswith(arguments.id)]
+    wanted = [each for each in found if not arguments.id or _is_named(each, arguments.id)]
     if arguments.id and not wanted:
         raise CommandError(f"no incident {arguments.id} in {folder}", EXIT_FOUND)
     if arguments.export:
@@ -51,7 +52,22 @@ def _line(incident: dict[str, Any]) -> str:
     proofs = {finding.get("detector", "") for finding in incident.get("findings", []) if isinstance(finding, dict)}
     where = f"{incident.get('provider', '')} {incident.get('account', '')}".strip()
     victim = incident.get("victim") or "unknown"
-    return f"{at}  {incident.get('id', '')}  {where}  victim {victim}  {', '.join(sorted(proofs))}"
+    whose = _victim_session(incident)
+    of = f" of session {session_name(whose)}" if whose else ""
+    session = f"session {session_name(str(incident.get('session') or '')) or 'none'}"
+    return f"{at}  {incident.get('id', '')}  {session}  {where}  victim {victim}{of}  {', '.join(sorted(proofs))}"
+
+
+def _is_named(incident: dict[str, Any], wanted: str) -> bool:
+    """Whether *wanted* begins the id, the session, the victim or the session of the victim of *incident*."""
+    told = (*(incident.get(name) for name in ("id", "session", "victim")), _victim_session(incident))
+    return any(str(each or "").startswith(wanted) for each in told)
+
+
+def _victim_session(incident: dict[str, Any]) -> str:
+    findings = [each for each in incident.get("findings", []) if isinstance(each, dict)]
+    named = (each.get("victim_session") for each in findings if each.get("victim") == incident.get("victim"))
+    return next((str(each) for each in named if each), "")
 
 
 def _shown(incident: dict[str, Any]) -> str:

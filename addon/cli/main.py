@@ -132,7 +132,13 @@ COMMANDS: tuple[Command, ...] = (
                 "file",
                 {"nargs": "?", "default": "-", "help": "raw HTTP or JSON {method, path, headers, body}; - is stdin"},
             ),
-            Argument("--flow", {"metavar": "N", "help": "the file is a mitmproxy flow file: explain its Nth flow"}),
+            Argument(
+                "--flow",
+                {
+                    "metavar": "N",
+                    "help": "the file is a mitmproxy flow file: explain its Nth flow, or the last of a session",
+                },
+            ),
             _CONFIG,
             Argument("--upstream", {"metavar": "URL", "help": "the URL of `--mode reverse:URL`"}),
             Argument("--json", {"action": "store_true", "help": "print JSON"}),
@@ -154,7 +160,9 @@ COMMANDS: tuple[Command, ...] = (
         "list recorded crosstalk: answers to another request",
         incidents.incidents,
         (
-            Argument("id", {"nargs": "?", "help": "show the incident with this request id, or prefix of one"}),
+            Argument(
+                "id", {"nargs": "?", "help": "show those of this request id, session or victim; its begin is enough"}
+            ),
             Argument(
                 "--export", {"metavar": "FILE", "help": "write them as JSON, for a provider's ticket; - is stdout"}
             ),

@@ -24,7 +24,11 @@ logger = logging.getLogger(__name__)
 
 _MARKS = {"crosstalk": ":rotating_light:", "suspect": ":warning:"}
 _VICTIM, _DISPUTED = "VICTIM: ", "DISPUTED: "  # begin the comment of a flow whose answer another request got
-_FIRST = (report.word("crosstalk"), report.word("suspect"), _VICTIM, _DISPUTED)
+_FIRST = (
+    *(f"{before}{report.word(kind)}: " for before in ("", "shadow: ") for kind in ("crosstalk", "suspect")),
+    _VICTIM,
+    _DISPUTED,
+)
 _CACHED_FROM = 1024  # tokens of a prompt from which providers cache it; a shorter one tells nothing
 
 

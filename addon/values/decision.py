@@ -20,9 +20,16 @@ SESSION_NAME_LENGTH = 8
 
 
 # What readers see of a binding: what the account of an exchange is to its conversation.
-BINDING_WORDS: Mapping[BindingKind, str] = MappingProxyType(
+BINDING_WORDS: Mapping[str, str] = MappingProxyType(
     {"hit": "home", "new": "new", "reselected": "moved", "inherited": "inherited", "none": ""}
 )
+
+
+def in_words(binding: str, moved_from: str = "", why: str = "") -> str:
+    """Return what readers see of a *binding*, such as `home` or `moved from a: rate limited (429)`; empty: nothing."""
+    word = BINDING_WORDS.get(binding, binding)
+    because = f": {why}" if why else ""
+    return f"moved from {moved_from}{because}" if moved_from else word
 
 
 def session_name(affinity: str) -> str:

@@ -145,7 +145,42 @@ def test_a_flow_of_a_dump_is_seen_after_those_before_it(tmp_path, settings, caps
     told = _explain(capsys, settings, str(dump), "--flow", "2")
 
     assert _tier(told, "token") == "history text"
-    assert told["account"] == f"{account} (hit)"
+    assert told["account"] == f"{account} (home)"
+
+
+@pytest.mark.parametrize("name", ["a" * 8, "a" * 32, "pb1-second"])
+def test_a_flow_is_found_by_its_session_or_request_id(tmp_path, keyed, capsys, name):
+    """The last one, as that is the news."""
+    flows = [_served([text], "one", request_id=f"pb1-{text}") for text in ("first", "second")]
+    other = _served(["other"], "two", session="b" * 32, request_id="pb1-third")
+    assert main(["explain", "--config", str(keyed), _saved(tmp_path, *flows, other), "--flow", name]) == 0
+    assert capsys.readouterr().out.startswith("WHAT HAPPENED, as flow 2 says\n")
+
+
+def test_a_message_on_a_socket_is_found_too(tmp_path, keyed, capsys):
+    flow = _served(["hi"], "one")
+    flow.metadata["patchbay.exchanges"] = [{"account": "one", "session": "c" * 32}]
+    assert main(["explain", "--config", str(keyed), _saved(tmp_path, flow), "--flow", "cccccccc"]) == 0
+    assert "on the socket, 1" in capsys.readouterr().out
+
+
+def test_a_move_says_from_where_and_why(tmp_path, keyed, capsys):
+    flow = _served(["hi"], "one", binding="reselected", moved_from="two", moved_because="rate limited (429)")
+    assert main(["explain", "--config", str(keyed), _saved(tmp_path, flow), "--flow", "1"]) == 0
+    assert "account     one (moved from two: rate limited (429))\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("0123abcd", "there is no flow of '0123abcd' in it"),
+        ("x", "--flow takes the number of a flow"),
+        ("\u0663", "--flow"),
+    ],
+)
+def test_a_name_that_no_flow_has_is_said(tmp_path, keyed, capsys, name, told):
+    assert main(["explain", "--config", str(keyed), _saved(tmp_path, _served(["hi"], "one")), "--flow", name]) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_a_flow_that_is_not_there_is_said(tmp_path, settings, capsys):
@@ -196,7 +231,8 @@ def test_first_it_says_what_happened_and_then_what_a_fresh_pool_would_do(tmp_pat
     first, second = capsys.readouterr().out.split("WHAT A FRESH POOL WOULD DO")
 
     assert "account     two (new)" in first
-    assert f"session     {'a' * 32} (content)" in first
+    assert f"session     {'a' * 8} (content)" in first
+    assert f"affinity    {'a' * 32}" in first
     assert f"session id  {'b' * 32}" in first
     assert "attempts    one: rate 429, two: ok 200" in first
     assert "account   " in second
@@ -386,6 +422,7 @@ tier by tier
 
 whose
   owner          none
+  session        9878f446
   affinity       9878f4466ea0be15a9fde39f613cac07 (generic_header, exact)
   thread         73cced73b0d2327f645a93e808dd0765
 
@@ -399,7 +436,8 @@ note: not looked at here: the memory of a running proxy, preflights, `GET /`, th
 HAPPENED = f"""\
 WHAT HAPPENED, as flow 1 says
 account     two (new), in shadow mode: sent with the client's own key
-session     {"a" * 32} (content)
+session     {"a" * 8} (content)
+affinity    {"a" * 32}
 session id  {"b" * 32}
 client      local
 request id  pb1-x
@@ -409,8 +447,9 @@ attempts    one: rate 429, two: ok
   one            cooling
 
   on the socket, 1
-  account     two (hit)
+  account     two (home)
   session     none (nothing named it)
+  affinity    none
   session id  none
   client      ann
   request id  none
@@ -419,6 +458,7 @@ attempts    one: rate 429, two: ok
   on the socket, 2
   account     none: 503 x
   session     none (nothing named it)
+  affinity    none
   session id  none
   client      None
   request id  none
@@ -481,8 +521,8 @@ def test_the_report_as_json(tmp_path, keyed, capsys):
     assert told["fresh_pool"] == "all below is what a fresh pool would do, after the flows before this one"
     assert set(told["happened"]) == {
         "time", "exchange", "request_id", "client", "method", "path", "dialect", "model", "provider", "pool", "account",
-        "binding", "session", "session_id", "thread", "tier", "status", "error", "verdict", "attempts", "mode",
-        "candidates", "on_socket",
+        "binding", "moved_from", "moved_because", "session", "session_id", "thread", "tier", "status", "error",
+        "verdict", "attempts", "mode", "candidates", "on_socket",
     }  # fmt: skip
     assert (told["happened"]["attempts"], told["happened"]["on_socket"][0]["account"]) == (asked, "two")
 

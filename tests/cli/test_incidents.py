@@ -10,7 +10,15 @@ from patchbay.cli.main import main
 
 FINDING = {"detector": "tag"}
 INCIDENTS = [
-    {"id": "pb1-one", "time": 1.0, "provider": "p", "account": "a", "victim": "x2", "findings": [FINDING, FINDING]},
+    {
+        "id": "pb1-one",
+        "time": 1.0,
+        "provider": "p",
+        "account": "a",
+        "victim": "x2",
+        "session": "e718a2c40b1d4f6e",
+        "findings": [FINDING, FINDING, {"detector": "tag", "victim": "x2", "victim_session": "1d31dd26ffff"}],
+    },
     {"id": "pb1-two", "time": 2.0, "provider": "p", "account": "b", "findings": [{"detector": "contract"}]},
 ]
 
@@ -35,8 +43,8 @@ def test_they_are_listed_and_an_unreadable_file_is_named(state: Path, capsys: py
 
     told = capsys.readouterr()
     one, two, sum_ = told.out.splitlines()
-    assert one.endswith("pb1-one  p a  victim x2  tag")
-    assert two.endswith("pb1-two  p b  victim unknown  contract")
+    assert one.endswith("pb1-one  session e718a2c4  p a  victim x2 of session 1d31dd26  tag")
+    assert two.endswith("pb1-two  session none  p b  victim unknown  contract")
     assert sum_ == f"incidents in {state / 'incidents'}: 2"
     assert told.err == f"{state / 'incidents/9.json'}: unreadable\n"
 
@@ -44,6 +52,12 @@ def test_they_are_listed_and_an_unreadable_file_is_named(state: Path, capsys: py
 def test_the_beginning_of_an_id_shows_one(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(state, "pb1-t") == 0
     assert json.loads(capsys.readouterr().out) == INCIDENTS[1]
+
+
+@pytest.mark.parametrize("name", ["e718a2c4", "x2", "1d31dd26", "1d31dd26ffff"])
+def test_a_session_and_a_victim_show_their_incident(state: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert run(state, name) == 0
+    assert json.loads(capsys.readouterr().out) == INCIDENTS[0]
 
 
 def test_an_unknown_id_is_exit_code_1(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,8 +99,8 @@ def test_an_incident_with_members_of_other_types_is_listed_all_the_same(
     times = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) for at in (0.0, 86400.5)]
     assert told.err == f"{state / 'incidents/1.json'}: unreadable\n"
     assert told.out.splitlines() == [
-        f"{times[0]}      victim unknown  , b",
-        f"{times[1]}  7  a  victim unknown  ",
+        f"{times[0]}    session none    victim unknown  , b",
+        f"{times[1]}  7  session none  a  victim unknown  ",
         f"incidents in {state / 'incidents'}: 2",
     ]
     assert run(state, "7") == 0

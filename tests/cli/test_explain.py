@@ -409,6 +409,8 @@ tier by tier
   owner            nothing found
   own              nothing found
   parent           nothing found
+  custom_header    nothing found
+  custom_body      nothing found
   claude_session   nothing found
   codex            nothing found
   harness          nothing found

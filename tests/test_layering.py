@@ -19,7 +19,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset("needs body bounded keyed json_splice content_coding secret_patterns form_data media_types".split()),
     frozenset({"values"}),
     frozenset({"dialects"}),
-    frozenset("requested_models upstream_url uploads client_claim client_tool credential_places".split()),
+    frozenset(
+        "requested_models upstream_url uploads client_claim client_tool credential_places credential_members".split()
+    ),
     frozenset({"ledger", "account_bound"}),
     frozenset({"correlation", "crosstalk", "answer"}),
     frozenset({"settings"}),

@@ -24,6 +24,7 @@ from typing import Any
 from .. import keyed, secret_patterns
 from ..bounded import BoundedMap
 from ..values.account import Secret
+from .passing_bodies import PassingCredentials
 from .redaction import MIN_COVERED, Redactor
 
 MAX_FILE = 1_000_000  # bytes; also of what a command may print
@@ -75,6 +76,7 @@ class Credentials:
         self._known: BoundedMap[str, None] = BoundedMap(MAX_KNOWN)
         self._cover: Redactor | None = Redactor(())
         self._message_cover: Redactor | None = self._cover
+        self.passing = PassingCredentials()
         self._seal = secrets.token_bytes(32)
         self._withheld: tuple[set[str], set[str]] = set(), set()  # variables, values
 
@@ -118,7 +120,7 @@ class Credentials:
     def scrub_text(self, text: str) -> str:
         """Return *text*, a message, with every known value covered, also where it is cut off."""
         before = text.encode("utf-8", "backslashreplace")
-        after = self._cover_of_messages().scrub(before)
+        after = self.passing.without_known(self._cover_of_messages().scrub(before))
         return text if after == before else after.decode()
 
     def _cover_of_messages(self) -> Redactor:

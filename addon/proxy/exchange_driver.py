@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mitmproxy import http
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, context
+from mitmproxy.proxy.layers import websocket
 
 from .. import answer_urls, dialects, failover
 from ..accounts.lease import Lease
@@ -170,6 +171,10 @@ class ExchangeDriver:
         """Return the head that the client gets in place of *response*, the flow's own."""
         return response
 
+    def client_body(self, content: bytes) -> bytes:
+        """Return what the client gets in place of *content*, the body of the flow or a chunk of the answer."""
+        return content
+
     def deliver(self, data: bytes) -> bytes:
         """Return what the client gets of a chunk now; what is kept back comes with a later chunk, or as the `rest`."""
         if self.event_buffer:
@@ -224,8 +229,8 @@ class ExchangeDriver:
 
     def websocket(
         self, above: context.Context, flow: http.HTTPFlow, pause: Callable[[], commands.Command]
-    ) -> PatchbayWebsocket | None:
-        """Return the layer of the WebSocket that *flow* became, or None for mitmproxy's own."""
+    ) -> websocket.WebsocketLayer:
+        """Return the layer of the WebSocket that *flow* became."""
         scrub = self.answer_filter().bytes
         return PatchbayWebsocket(above, flow, self.body_limit, scrub, pause, self.client_left, self.upstream_heard)
 

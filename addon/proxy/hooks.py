@@ -51,6 +51,7 @@ from . import (
     upstream_layer,
     upstream_stream,
 )
+from .body_hooks import PassingBodyHooks
 from .commands import PatchbayCommands
 from .credentials import Credentials, KeyUnavailable
 from .event_loop_share import EventLoopShare
@@ -120,7 +121,8 @@ class Patchbay:
         self._keys = Credentials()
         self._in_flight = InFlight(self._close)
         self._lifecycle = Lifecycle(self._keys, self._in_flight)
-        self.addons = [PatchbayCommands(self._lifecycle, self._keys)]  # mitmproxy takes them for addons of ours
+        # mitmproxy takes them for addons of ours
+        self.addons = [PassingBodyHooks(), PatchbayCommands(self._lifecycle, self._keys)]
         self._loop_share = EventLoopShare(time.monotonic)
         self._http1_upstreams = alpn.Http1Upstreams()
         self._warnings = misdirected.Warnings()
@@ -226,7 +228,7 @@ class Patchbay:
         return True
 
     def _pass(self, flow: http.HTTPFlow, head: RequestHead) -> None:
-        flow.patchbay = Passthrough(flow)  # type: ignore[attr-defined]
+        flow.patchbay = Passthrough(flow, self._keys.passing)  # type: ignore[attr-defined]
         if head.incomplete:
             flow.response = own_responses.error_response(head.endpoint.dialect, _NOT_KEPT, "")
 

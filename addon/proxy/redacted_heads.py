@@ -19,6 +19,7 @@ _WORD = credential_places.HIDDEN.encode()
 _PLACEHOLDER = re.compile(_WORD + rb"(?::[\w.-]{1,64})?")
 _WITH_SCHEME = re.compile(rb"(?:Bearer )?" + _PLACEHOLDER.pattern)
 _IN_PATH = re.compile(rf"[/=]{credential_places.HIDDEN}(?::[\w.-]{{1,64}})?(?=[&/?]|$)")
+_LOGIN_CODE, _LOGIN_STATE = re.compile(r"([?&]code=)[^&#]+"), re.compile(r"[?&]state=")
 _PROTOCOLS = b"sec-websocket-protocol"
 # Random values, of which some look like a key (3 in a million): the nonce of a WebSocket upgrade and its answer
 # (RFC 6455, section 4), and the boundary of a multipart body (RFC 2046, section 5.1.1).
@@ -34,11 +35,13 @@ _PRESENTED = 16  # bytes of a client's credential that is searched for in the re
 class RedactedHeads:
     """The heads of one request and its answer as they came, while the flow holds placeholders for their credentials."""
 
-    __slots__ = ("_came", "_destination", "_path", "_stands", "_stands_path", "_told", "_told_stands", "by_value")
+    __slots__ = (
+        "_came", "_destination", "_path", "_stands", "_stands_path", "_told", "_told_stands", "by_value", "presented",
+    )  # fmt: skip
 
     def __init__(self, request: http.Request) -> None:
         self._came, self._path = request.headers.fields, request.path
-        placeholder(request)
+        self.presented = placeholder(request)  # the client's credentials: what signs one request alone is none
         self._stands, self._stands_path = request.headers.fields, request.path
         self._destination = _destination(request)
         # fields that are credentials by their value, not by their name
@@ -65,6 +68,12 @@ class RedactedHeads:
             copy.path = credential_places.with_key(copy.path, key)
         return copy
 
+    def hide_login(self, request: http.Request) -> None:
+        """Put a placeholder for the code of a login (RFC 6749, section 4.1.2) on *request*, the flow's."""
+        if _LOGIN_STATE.search(request.path):
+            request.path = _LOGIN_CODE.sub(rf"\1{credential_places.HIDDEN}", request.path)
+            self._stands_path = request.path
+
     def given(self, names: Collection[str]) -> Iterator[tuple[bytes, bytes]]:
         """Yield the fields called one of *names* (lower case) that were covered, as they came."""
         for name, value in self._came:
@@ -80,6 +89,8 @@ class RedactedHeads:
         self._told = response.headers.fields
         fields = HeaderFields(self._told)
         _cover(fields, _WORD)
+        if any(value in fields.values() for value in self.presented):
+            fields.each_field(lambda name, held: _WORD if any(value in held for value in self.presented) else held)
         fields.on(response.headers)
         self._told_stands = response.headers.fields
 
@@ -92,11 +103,15 @@ class RedactedHeads:
         return copy
 
 
-def placeholder(request: http.Request, account: str = "", origin: Origin | None = None) -> None:
-    """Replace every credential of the client in *request* by a placeholder, and direct it to *origin*."""
+def placeholder(request: http.Request, account: str = "", origin: Origin | None = None) -> tuple[bytes, ...]:
+    """
+    Replace every credential of the client in *request* by a placeholder, and direct it to *origin*.
+
+    Return those that the client presented as its key, which may be quoted elsewhere.
+    """
     word = f"{credential_places.HIDDEN}:{account}" if account else credential_places.HIDDEN
     fields = HeaderFields(request.headers.fields)
-    presented = [] if account else _presented_credentials(fields)
+    presented = [] if account else _presented_credentials(fields, request.path)
     _cover(fields, word.encode(), by_value=not account)  # with an account, the values were covered before
     for value in presented:
         _cover_in_rest(request, fields, value)
@@ -110,6 +125,7 @@ def placeholder(request: http.Request, account: str = "", origin: Origin | None 
         _hide_protocol(request)
     if "?" in request.path or secret_patterns.holds_key(request.path):
         request.path = credential_places.without_key(request.path, word)
+    return tuple(presented)
 
 
 def bare(trailers: http.Headers) -> http.Headers:
@@ -147,8 +163,11 @@ def _cover(fields: HeaderFields, word: bytes, *, by_value: bool = True) -> None:
         fields.each_field(lambda name, value: _WORD if _is_key(value) and not _needs_value(name, value) else value)
 
 
-def _presented_credentials(fields: HeaderFields) -> list[bytes]:
-    found = (fields.first(name).rpartition(b" ")[2] for name in KEY_PREFIXES)
+def _presented_credentials(fields: HeaderFields, path: str) -> list[bytes]:
+    # a value of several words, with commas, signs one request alone
+    found = [fields.first(name).rpartition(b" ")[2] for name in KEY_PREFIXES if b"," not in fields.first(name)]
+    if "?" in path:
+        found.append(credential_places.in_query(path).encode("utf-8", "surrogateescape"))
     return [value for value in found if len(value) >= _PRESENTED and not _PLACEHOLDER.fullmatch(value)]
 
 

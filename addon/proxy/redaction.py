@@ -72,7 +72,7 @@ class Redactor:
         folded = data.lower()
         for value in self._longest_first:
             if value.lower() in folded:
-                data = re.sub(re.escape(value), lambda at: _cover(len(at[0])), data, flags=re.IGNORECASE)
+                data = re.sub(re.escape(value), lambda at: cover_of_length(len(at[0])), data, flags=re.IGNORECASE)
         return self.scrub(data)
 
     def fields(self, fields: Raw) -> Raw:
@@ -105,7 +105,7 @@ class Redactor:
         for cut in {_open(text), len(text)}:
             if (part := self._longest(text[:cut])) >= _GOOD_PART:
                 start = min(start, places[cut - part])
-        return data[:start] + _cover(len(data) - start)
+        return data[:start] + cover_of_length(len(data) - start)
 
     def _literally(self, data: bytes) -> bytes:
         there = [form for anchor, forms in self._groups if anchor in data for form in forms]
@@ -123,7 +123,7 @@ class Redactor:
             while at >= 0:
                 start, end = places[at], places[at + len(value)]
                 out = bytearray(data) if out is None else out
-                out[start:end] = _cover(end - start)
+                out[start:end] = cover_of_length(end - start)
                 at = text.find(value, at + 1)
         return data if out is None else bytes(out)
 
@@ -275,8 +275,9 @@ def _in_base64(value: bytes, alignment: int) -> Iterator[bytes]:
 
 def _cover_of(form: bytes) -> bytes:
     # a list of numbers stays a list of numbers
-    return _cover(len(form)) if form.strip(b"0123456789, ") else form.translate(_ONES)
+    return cover_of_length(len(form)) if form.strip(b"0123456789, ") else form.translate(_ONES)
 
 
-def _cover(length: int) -> bytes:
+def cover_of_length(length: int) -> bytes:
+    """Return what stands in the place of *length* bytes that are not shown."""
     return (MARK + b"-" * length)[:length]

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from mitmproxy import http
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, context
+from mitmproxy.proxy.layers import websocket
 
 from ..settings.settings import Config
 from ..upstream_url import ANYWHERE
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Reaction
 from .answer_filter import AnswerFilter, Unchanged
-from .exchange_driver import ExchangeDriver
+from .exchange_driver import DriverContext, ExchangeDriver
+from .passing_bodies import PassingBodies, PassingCredentials
 from .redacted_heads import RedactedHeads
-from .websocket_layer import PatchbayWebsocket
+from .websocket_layer import ObservedWebsocket
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +34,18 @@ class ShadowDriver(ExchangeDriver):
     body_limit = sys.maxsize
     timeouts = Timeouts(0.0, 0.0, 0.0, 0.0)
 
+    def __init__(self, flow: http.HTTPFlow, around: DriverContext, dialect: str) -> None:
+        super().__init__(flow, around, dialect)
+        self.redacted_heads.hide_login(flow.request)
+        self.bodies = PassingBodies(around.keys.passing)
+
     def __repr__(self) -> str:
         return "ShadowDriver()"
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether the bodies are those of a model's request and answer."""
+        return self.target.endpoint.dialect != "" and self.target.endpoint.model_source == "model"
 
     @property
     def ready(self) -> bool:
@@ -48,7 +61,10 @@ class ShadowDriver(ExchangeDriver):
         return self.redacted_heads.for_client(response)
 
     def wire_body(self, content: bytes) -> bytes:
-        return content
+        return self.bodies.request_bytes(content)
+
+    def client_body(self, content: bytes) -> bytes:
+        return self.bodies.answer_bytes(content)
 
     def answered(self, event: AnswerEvent) -> Reaction:
         super().answered(event)
@@ -63,28 +79,43 @@ class ShadowDriver(ExchangeDriver):
 
     def websocket(
         self, above: context.Context, flow: http.HTTPFlow, pause: Callable[[], commands.Command]
-    ) -> PatchbayWebsocket | None:
-        return None
+    ) -> websocket.WebsocketLayer:
+        return ObservedWebsocket(above, flow, partial(self.bodies.hide_message, conversation=self.is_conversation))
 
 
 class Passthrough:
     """Attached to a flow that is no request for a model: it passes as the client sent it."""
 
-    def __init__(self, flow: http.HTTPFlow) -> None:
-        self._heads = RedactedHeads(flow.request)
+    is_conversation = False
+
+    def __init__(self, flow: http.HTTPFlow, known: PassingCredentials) -> None:
+        self.redacted_heads = RedactedHeads(flow.request)
+        self.redacted_heads.hide_login(flow.request)
+        self.bodies = PassingBodies(known)
 
     def __repr__(self) -> str:
         return "Passthrough()"
 
     def wire_request(self, request: http.Request) -> http.Request:
-        return self._heads.with_credentials(request)
+        return self.redacted_heads.with_credentials(request)
 
     def redact_answer(self, response: http.Response) -> None:
         """Put placeholders for cookies and tokens on *response*, the flow's."""
-        self._heads.redact_answer(response)
+        self.redacted_heads.redact_answer(response)
 
     def client_response(self, response: http.Response) -> http.Response:
-        return self._heads.for_client(response)
+        return self.redacted_heads.for_client(response)
+
+    def wire_body(self, content: bytes) -> bytes:
+        return self.bodies.request_bytes(content)
+
+    def client_body(self, content: bytes) -> bytes:
+        return self.bodies.answer_bytes(content)
+
+    def websocket(
+        self, above: context.Context, flow: http.HTTPFlow, pause: Callable[[], commands.Command]
+    ) -> websocket.WebsocketLayer:
+        return ObservedWebsocket(above, flow, partial(self.bodies.hide_message, conversation=False))
 
 
 def warn_of_nowhere(settings: Config, modes: Sequence[str]) -> None:

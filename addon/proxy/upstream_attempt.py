@@ -22,7 +22,7 @@ from .upstream_connections import Commands, ConnectingStream, ConnectionLayer
 ATTEMPT = 1 << 40
 ALIVE = 120.0  # seconds after which an exchange without a bound shows that its connection is not idle
 RESENDS = 3  # times that a request goes again because its upstream had not processed it
-_GATED = (mitm.RequestHeaders, mitm.RequestData, mitm.ResponseHeaders)
+_GATED = (mitm.RequestHeaders, mitm.RequestData, mitm.ResponseHeaders, mitm.ResponseData)
 
 
 class Timer(commands.RequestWakeup):
@@ -94,9 +94,14 @@ class UpstreamAttempt(ConnectingStream):
             if given is event.response:
                 return command
             return mitm.SendHttp(replace(event, response=given), command.connection)
+        if isinstance(event, mitm.ResponseData):
+            data = attached.client_body(event.data) if attached else event.data
+            return command if data is event.data else mitm.SendHttp(replace(event, data=data), command.connection)
         if isinstance(attached, Passthrough):
             if isinstance(event, mitm.RequestHeaders):
                 event = replace(event, request=attached.wire_request(event.request))
+            elif isinstance(event, mitm.RequestData):
+                event = replace(event, data=attached.wire_body(event.data))
             return mitm.SendHttp(event, command.connection)
         if attached is None or not attached.ready:
             raise PermissionError("a request without a lease")

@@ -247,8 +247,8 @@ class PatchbayStream(UpstreamAttempt):
         return sum(len(waiting.data) for waiting in buffers.get(self.stream_id, ()))
 
     def flow_done(self) -> Commands:
-        driver = self.driver
-        ours = driver.websocket(self.context, self.flow, self._give_way) if driver and self.flow.websocket else None
+        attached = self.attached
+        ours = attached.websocket(self.context, self.flow, self._give_way) if attached and self.flow.websocket else None
         if ours is None:
             yield from super().flow_done()
             return

@@ -285,3 +285,32 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
 def _sent(end: websocket.WebsocketConnection, event: wsproto.events.Event) -> Commands:
     if end.state is ConnectionState.OPEN:  # it may be closing
         yield end.send2(event)
+
+
+class ObservedWebsocket(websocket.WebsocketLayer):
+    """mitmproxy's own layer; *hide* takes each message when it has been sent, for its flow may not hold all of it."""
+
+    def __init__(self, above: context.Context, flow: http.HTTPFlow, hide: Callable[[WebSocketMessage], None]) -> None:
+        super().__init__(above, flow)
+        self._hide = hide
+        self._hidden: WebSocketMessage | None = None  # the last one
+
+    def relay_messages(self, event: events.Event) -> Commands:
+        relaying, reply = super().relay_messages(event), None
+        while True:
+            try:
+                command = relaying.send(reply)
+            except StopIteration:
+                break
+            if isinstance(command, websocket.WebsocketEndHook):  # the flow may be saved with it
+                self._hide_sent()
+            reply = yield command
+        self._hide_sent()
+
+    def _hide_sent(self) -> None:
+        sent = self.flow.websocket.messages if self.flow.websocket else []
+        for message in reversed(sent):
+            if message is self._hidden:
+                break
+            self._hide(message)
+        self._hidden = sent[-1] if sent else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..simulator import Simulator, simulator_thread
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
 from .harness import Proxy, certificates, proxy
+from .login import ASKS, Ask, login
 
 CLIENT = next(iter(KEYS))  # the client's own, which the provider knows
 LOOK = ("--set", "patchbay_look=true")
@@ -94,3 +96,69 @@ def test_a_tunnel_to_any_host_is_read(tmp_path: Path) -> None:
     assert kept.metadata["patchbay.provider"] == "localhost" and kept.metadata["patchbay.tokens"]
     assert kept.request.headers["x-api-key"] == "patchbay"
     assert sent == [CLIENT]
+
+
+# -- no key anywhere --------------------------------------------------------------------------------------------------
+
+
+def raw_answer(url: str, asked: Ask, through: str | None) -> tuple[bytes, dict[str, str]]:
+    """Return the body of the answer to *asked* as it came, and its headers."""
+    with (
+        httpx.Client(proxy=through, trust_env=False, timeout=30) as client,
+        client.stream("POST", url + asked.path, content=asked.body, headers=dict(asked.headers)) as answer,
+    ):
+        return b"".join(answer.iter_raw()), dict(answer.headers)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "regular"])
+def test_a_login_passes_as_it_came_and_leaves_no_secret(tmp_path: Path, mode: str) -> None:
+    har, dump = tmp_path / "all.har", tmp_path / "all.mitm"
+    kept = ("-v", "--set", "flow_detail=4", "--set", f"hardump={har}", "-w", str(dump))
+    with login() as server:
+        url = f"http://127.0.0.1:{server.port}"
+        with proxy(
+            tmp_path, UNREAD, *LOOK, *kept, mode=f"reverse:{url}" if mode == "reverse" else "regular"
+        ) as running:
+            to, through = (running.url, None) if mode == "reverse" else (url, running.url)
+            for asked in ASKS:
+                answer, headers = raw_answer(to, asked, through)
+                assert answer == asked.answer
+                assert {**headers, **asked.given} == headers
+            running.interrupt()
+
+    assert [(path, body) for path, _, body in server.arrived] == [(asked.path, asked.body) for asked in ASKS]
+    for (_, headers_there, _), asked in zip(server.arrived, ASKS, strict=True):
+        assert all(value in headers_there for value in asked.headers.values())
+    everything = files(tmp_path)
+    found = [value for asked in ASKS for value in asked.secrets if value.encode() in everything]
+    assert found == []
+    bodies = [
+        (flow.request.get_text() or "") + ((flow.response and flow.response.get_text()) or "") for flow in flows(dump)
+    ]
+    for harmless in ("refresh_token", '"max_tokens": 128000', '"key": "theme"', "expires_in", '"token_type": "Bearer"'):
+        assert any(harmless in body for body in bodies)
+    assert len(json.loads(har.read_text())["log"]["entries"]) == len(ASKS)
+
+
+def test_a_key_of_no_known_format_that_the_provider_quotes_is_kept_nowhere(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    own = "my-companys-own-0123456789-token"
+    simulator.reset()
+    with proxy(
+        tmp_path, UNREAD, *LOOK, "-v", "--set", "flow_detail=4", "-w", str(tmp_path / "all.mitm"),
+        mode=f"reverse:{simulator.url}",
+    ) as running, httpx.Client(base_url=running.url, trust_env=False, timeout=30) as client:  # fmt: skip
+        for dialect in DIALECTS:
+            simulator.fault("quote_credential", {"status": 401}, times=1)
+            tools = [{"type": "mcp", "authorization": "an-own-token-of-a-tools-server"}]
+            asked = {**body(dialect, [f"what is {own}?"]), "tools": tools}
+            answer = client.post(path(dialect), json=asked, headers=credential(dialect, own))
+            assert own in answer.text and own in repr(answer.headers.raw)
+            simulator.mend()
+        running.interrupt()
+
+    assert {record.credential for record in simulator.truth.requests} == {own}
+    assert all(own.encode() in record.body for record in simulator.truth.requests)
+    assert own.encode() not in files(tmp_path)
+    assert b"an-own-token-of-a-tools-server" not in files(tmp_path)

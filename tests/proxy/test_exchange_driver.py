@@ -17,7 +17,7 @@ from patchbay.answer.sse import EventBuffer
 from patchbay.proxy.answer_filter import AnswerFilter
 from patchbay.proxy.header_fields import HeaderFields
 from patchbay.proxy.shadow import ShadowDriver
-from patchbay.proxy.websocket_layer import PatchbayWebsocket
+from patchbay.proxy.websocket_layer import ObservedWebsocket, PatchbayWebsocket
 from patchbay.values.account import Timeouts
 from patchbay.values.answer import Chunk, End, Failure, Head
 from patchbay.values.decision import Refusal
@@ -445,7 +445,7 @@ def test_in_shadow_nothing_is_changed_bounded_or_sent_again(shadowed: ShadowDriv
     assert shadowed.owner is None
     assert shadowed.body_limit > 1 << 60
     assert shadowed.timeouts == Timeouts(0, 0, 0, 0)
-    assert shadowed.websocket(layers(), shadowed._flow, lambda: commands.Log("")) is None
+    assert type(shadowed.websocket(layers(), shadowed._flow, lambda: commands.Log(""))) is ObservedWebsocket
     assert shadowed.answered(Failure("reset", "gone")) == "deliver"
     shadowed.event_buffer = EventBuffer()
     assert shadowed.deliver(b"half an event") == b"half an event"

@@ -336,7 +336,7 @@ async def test_a_replay_with_the_users_own_credential_goes_out_with_it(
 
         assert asked.response is None
         assert CLIENT_KEY not in repr(asked.get_state())
-        sent = asked.patchbay._heads if path == "/whatever" else driver(asked).redacted_heads  # type: ignore[attr-defined]
+        sent = asked.patchbay.redacted_heads if path == "/whatever" else driver(asked).redacted_heads  # type: ignore[attr-defined]
         assert sent.with_credentials(asked.request).headers["authorization"] == f"Bearer {CLIENT_KEY}"
 
 

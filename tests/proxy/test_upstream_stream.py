@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers.http import HTTPMode, RequestData
-from mitmproxy.proxy.layers.websocket import WebsocketLayer
 from mitmproxy.test import tflow
 
 from patchbay.content_coding import CodingError
 from patchbay.proxy import upstream_stream
 from patchbay.proxy.answer_filter import AnswerFilter
 from patchbay.proxy.credentials import Credentials
+from patchbay.proxy.passing_bodies import PassingCredentials
 from patchbay.proxy.shadow import Passthrough
 from patchbay.proxy.upstream_attempt import ALIVE
 from patchbay.proxy.upstream_stream import STALLED
-from patchbay.proxy.websocket_layer import PatchbayWebsocket
+from patchbay.proxy.websocket_layer import ObservedWebsocket, PatchbayWebsocket
 from patchbay.values.account import Secret, Timeouts
 from patchbay.values.answer import Chunk, End, Failure, Head
 
@@ -864,7 +864,7 @@ def test_a_body_that_grows_too_large_while_its_head_is_looked_at_is_refused_once
 @pytest.mark.parametrize("connects", [True, False])
 def test_an_upload_that_passes_is_mitmproxys_own_affair(over: tuple[Version, Version], connects: bool) -> None:
     rig = Rig(*over)
-    rig.attached, rig.uploads, rig.slow = Passthrough(tflow.tflow()), True, True
+    rig.attached, rig.uploads, rig.slow = Passthrough(tflow.tflow(), PassingCredentials()), True, True
     rig.ask(b"up", ends=False)
     if over == ("h2", "h1"):  # mitmproxy frames no body of a length that is not known
         rig.flows[0].request.headers["transfer-encoding"] = "chunked"
@@ -987,13 +987,13 @@ def test_an_upgrade_that_is_accepted_becomes_our_websocket() -> None:
     assert rig.timer is None
 
 
-def test_a_websocket_that_passes_is_mitmproxys_own() -> None:
+def test_a_websocket_that_passes_is_only_observed() -> None:
     rig = Rig()
-    rig.attached, rig.stream_id = Passthrough(tflow.tflow()), 1
+    rig.attached, rig.stream_id = Passthrough(tflow.tflow(), PassingCredentials()), 1
     rig.feed(events.DataReceived(rig.client, UPGRADE))
     rig.from_upstream(SWITCHED + b"\x81\x02hi")
 
-    assert type(rig.stream.child_layer) is WebsocketLayer
+    assert type(rig.stream.child_layer) is ObservedWebsocket
     assert rig.flows[0].websocket.messages[0].content == b"hi"
 
 

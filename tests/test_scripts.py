@@ -47,7 +47,6 @@ case "$*" in
     *) echo "python $*" ;;
 esac
 """
-ECHO = '#!/usr/bin/env bash\necho "${0##*/} $*"\necho "config=${PATCHBAY_CONFIG:-}"\n'
 
 
 class Checkout:
@@ -102,12 +101,9 @@ def bare(tmp_path: Path) -> Checkout:
 
 @pytest.fixture
 def ready(bare: Checkout) -> Checkout:
-    """A clone in which everything is installed, with settings of its own."""
+    """A clone in which everything is installed."""
     bare.python(".venv/bin/python")
     shutil.copy(bare.folder / "requirements-dev.txt", bare.folder / ".venv")
-    for tool in ("mitmdump", "mitmweb", "mitmproxy"):
-        bare.program(f".venv/bin/{tool}", ECHO)
-    (bare.folder / "config.yaml").touch()
     return bare
 
 
@@ -126,7 +122,9 @@ def test_a_script_answers_help_or_leaves_it_to_a_program(ready: Checkout, script
     if passed := re.fullmatch(r"python -m scripts\.(\w+)(?: \w+)? --help\n", done.stdout):
         assert passed[1] in PROGRAMS
     else:
-        assert f"scripts/{script}" in done.stdout or re.fullmatch("python (-m pytest )?--help\n", done.stdout)
+        assert f"scripts/{script}" in done.stdout or re.fullmatch(
+            "python (-m pytest |-P -m patchbay.cli run )?--help\n", done.stdout
+        )
 
 
 def test_the_types_are_checked_with_the_paths_of_the_checkout(ready: Checkout) -> None:
@@ -321,70 +319,15 @@ def test_a_whole_run_of_test_has_more_workers_than_cores(ready: Checkout) -> Non
     assert ready.run("scripts/test", "--fast").stdout == "python -m pytest -n 2 --dist worksteal --fast\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "started"),
-    [
-        ("", "mitmdump"),
-        ("dump -q", "mitmdump"),
-        ("web --no-web-open-browser", "mitmweb"),
-        ("console", "mitmproxy"),
-        ("--set a=b", "mitmdump"),
-    ],
-)
-def test_run_starts_the_tool_with_the_addon_and_passes_options_on(
-    ready: Checkout, arguments: str, started: str
-) -> None:
-    line = ready.run("scripts/run", *arguments.split()).stdout.splitlines()[0]
-
-    options = " ".join(word for word in arguments.split() if word not in ("dump", "web", "console"))
-    assert line.split()[:3] == [started, "-s", str(ready.folder / "addon" / "main.py")]
-    assert "--mode reverse:http://patchbay.invalid --listen-host 127.0.0.1" in line
-    assert line.endswith(options)
-
-
-@pytest.mark.parametrize("option", ["--mode regular", "--mode=regular", "-m regular", "--set mode=regular"])
-def test_run_leaves_the_mode_to_the_user(ready: Checkout, option: str) -> None:
-    line = ready.run("scripts/run", *option.split()).stdout
-
-    assert "patchbay.invalid" not in line
-    assert option in line
-
-
-@pytest.mark.parametrize("option", ["--listen-host 0.0.0.0", "--set listen_host=0.0.0.0"])
-def test_run_leaves_the_address_to_the_user(ready: Checkout, option: str) -> None:
-    assert "127.0.0.1" not in ready.run("scripts/run", *option.split()).stdout
-
-
-def test_the_settings_are_the_option_then_the_variable_then_the_file_here_then_the_checkouts(ready: Checkout) -> None:
+def test_run_is_the_command_of_the_checkout_in_the_folder_of_its_user(ready: Checkout) -> None:
+    """T1: Python does not look for modules in that folder, which may hold a mitmproxy.py or a json.py."""
+    says = '[[ $* != -c* ]] || exit 0\necho "$PWD: $*"\nexit 7\n'
+    ready.program(".venv/bin/python", f"#!/usr/bin/env bash\n{says}")
     here = ready.folder / "elsewhere"
     here.mkdir()
-    other = ready.folder / "other.yaml"
-    other.touch()
+    done = ready.run("scripts/run", "web", "--", "tool", "two words", cwd=here)
 
-    def used(*arguments: str, **environment: str) -> str:
-        return ready.run("scripts/run", *arguments, cwd=here, **environment).stdout.splitlines()[1]
-
-    assert used() == f"config={ready.folder / 'config.yaml'}"
-    (here / "config.yaml").touch()
-    assert used() == f"config={here / 'config.yaml'}"
-    assert used(PATCHBAY_CONFIG=str(other)) == f"config={other}"
-    assert used("--set", "patchbay_config=mine.yaml") == "config="
-
-
-def test_without_settings_run_says_how_to_make_them(ready: Checkout) -> None:
-    (ready.folder / "config.yaml").unlink()
-
-    done = ready.run("scripts/run", "web")
-
-    assert done.returncode == 2
-    assert f"cp {ready.folder}/config.example.yaml {ready.folder}/config.yaml" in done.stderr
-    assert done.stdout == ""
-
-
-def test_run_knows_three_tools(ready: Checkout) -> None:
-    done = ready.run("scripts/run", "webb")
-
-    assert (done.returncode, done.stderr) == (2, "patchbay: 'webb' is none of dump, web, console\n")
+    assert (done.stdout, done.returncode) == (f"{here}: -P -m patchbay.cli run web -- tool two words\n", 7)
 
 
 @pytest.mark.parametrize(

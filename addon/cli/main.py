@@ -19,6 +19,7 @@ from functools import cache
 from typing import TextIO
 
 from .. import secret_patterns
+from ..launch import run as launch_run, shell_env
 from ..proxy import environment, release
 from ..settings import reader
 from ..settings.settings import Config
@@ -38,12 +39,17 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One sub-command. *run* gets the parsed arguments and returns the exit code."""
+    """
+    One sub-command. *run* gets the parsed arguments and returns the exit code.
+
+    One that *parses* its arguments itself gets them as `words`.
+    """
 
     name: str
     help: str
     run: Callable[[argparse.Namespace], int]
     arguments: tuple[Argument, ...] = ()
+    parses: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,8 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(COMMANDS)
-    arguments = parser.parse_args(argv)
+    itself = next((each for each in COMMANDS if each.parses and words[:1] == [each.name]), None)
+    arguments = argparse.Namespace(command=itself, words=words[1:]) if itself else parser.parse_args(words)
     command: Command | None = arguments.command
     if command is None:
         parser.print_help()
@@ -78,6 +86,16 @@ def _run(argv: Sequence[str] | None) -> int:
     except OSError as e:
         file = environment.settings_file(getattr(arguments, "config", None))
         return _complain(environment.told(e, file), EXIT_USAGE)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run mitmproxy with Patchbay, alone or beside a command that gets its addresses."""
+    return launch_run.run(arguments.words, os.environ)
+
+
+def env(arguments: argparse.Namespace) -> int:
+    """Print the variables with which a tool in this shell finds the running proxy."""
+    return shell_env.env(arguments.words, os.environ)
 
 
 def path(_: argparse.Namespace) -> int:
@@ -116,6 +134,8 @@ def check(arguments: argparse.Namespace) -> int:
 _CONFIG = Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"})
 _STATE = Argument("--state", {"help": "the folder with the key, the store and incidents; else that of the settings"})
 COMMANDS: tuple[Command, ...] = (
+    Command("run", "start the proxy, alone or with a command behind it", run, parses=True),
+    Command("env", "print what a tool in your shell needs to find the running proxy", env, parses=True),
     Command("path", "print the file to load with mitmproxy's -s", path),
     Command(
         "check",

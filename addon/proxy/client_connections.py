@@ -11,6 +11,7 @@ from mitmproxy.proxy import commands, events, mode_specs
 
 from . import replay, upstream_stream
 
+_KINDS = {"reverse": "base", "regular": "proxy", "upstream": "proxy"}
 _sending: set[asyncio.Task[None]] = set()  # the loop itself would forget them
 
 
@@ -19,10 +20,16 @@ def proxyserver() -> Any:
     return ctx.master.addons.get("proxyserver")
 
 
-def addresses() -> list[str]:
-    """Return the URLs of the open listeners, as a client on this machine uses them."""
-    found = [address for server in proxyserver().servers for address in server.listen_addrs]
-    return list(dict.fromkeys(_url(str(address[0]), int(address[1])) for address in found))
+def addresses() -> dict[str, str]:
+    """
+    Return the URLs of the open listeners, as a client on this machine uses them, each with what it is to a client:
+    `base` for a provider's base URL, `proxy` for an HTTP proxy, or nothing.
+    """
+    return {
+        _url(str(address[0]), int(address[1])): _KINDS.get(server.mode.type_name, "")
+        for server in proxyserver().servers
+        for address in server.listen_addrs
+    }
 
 
 def handler_of(client_id: str) -> Any:

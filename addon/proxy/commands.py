@@ -72,10 +72,13 @@ class PatchbayCommands:
 
     def status(self) -> ProxyStatus:
         """Return how this proxy is reached, and the totals since its start."""
+        listeners = client_connections.addresses()
         return ProxyStatus(
             pid=os.getpid(),
             version=release.version(),
-            addresses=client_connections.addresses(),
+            addresses=list(listeners),
+            kinds=list(listeners.values()),
+            in_flight=self._lifecycle.in_flight(),
             mode=self._router().config.mode,
             uptime_seconds=round(time.monotonic() - self._began, 1),
             totals=self._service().sessions.totals(),

@@ -32,11 +32,17 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class ProxyStatus(msgspec.Struct, frozen=True):
-    """The answer to `status`. *addresses* are those that clients use."""
+    """
+    The answer to `status`. *addresses* are those that clients use, and *kinds* what each is to them, in the same order.
+
+    A kind is `base` (in the place of a provider), `proxy` (an HTTP proxy) or empty. *in_flight* counts exchanges.
+    """
 
     pid: int = 0
     version: str = ""
     addresses: list[str] = []
+    kinds: list[str] = []
+    in_flight: int = 0
     mode: str = "serve"
     uptime_seconds: float = 0.0
     totals: Totals = Totals()

@@ -38,8 +38,16 @@ class Problem:
 
 
 def settings_file(named: str | None) -> Path:
-    """Return the settings file to use: the file *named*, else $PATCHBAY_CONFIG, else `config.yaml` right here."""
-    return Path(named or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
+    """
+    Return the settings file to use: the file *named*, else $PATCHBAY_CONFIG, else `config.yaml` right here.
+
+    Where there is none here, it is `~/.config/patchbay/config.yaml` if that exists: a tool runs in any folder.
+    """
+    if found := named or os.environ.get("PATCHBAY_CONFIG"):
+        return Path(found).expanduser()
+    here, home = Path("config.yaml"), Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    own = home / "patchbay" / "config.yaml"
+    return own if own.is_file() and not here.exists() else here
 
 
 def text_of(path: Path) -> bytes:

@@ -99,6 +99,10 @@ class Lifecycle:
         option_defaults.apply()
         content_view.install()
 
+    def in_flight(self) -> int:
+        """Return how many exchanges have not ended."""
+        return self._in_flight.count()
+
     def configure(self, updated: set[str]) -> None:
         if self.refused:
             return

@@ -1,0 +1,92 @@
+"""The environment and the arguments with which a command finds the proxy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..settings.presets import PRESETS
+from ..values.http import is_loopback
+from . import certificates, client_programs, proxy_variables
+from .command_line import LaunchError
+from .recipes import Change, Way, general, recipe
+
+KNOWN_HOSTS = tuple(sorted({host for each in PRESETS.values() if (host := urlsplit(each.base_url).hostname)}))
+_BASES = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "GOOGLE_GEMINI_BASE_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSetup:
+    """The proxy's addresses (empty: none), the *folder* for files, the providers' *hosts*, and whose keys are used."""
+
+    base: str
+    proxy: str
+    folder: Path
+    hosts: tuple[str, ...]
+    own_keys: bool
+
+
+def prepared(
+    command: Sequence[str], setup: ChildSetup, env: Mapping[str, str], confdir: Path
+) -> tuple[list[str], dict[str, str]]:
+    """
+    Return *command* and its environment, made of *env*, so that its requests go through the proxy of *setup*.
+
+    Writes the files that it needs: *confdir* holds the certificate of the running mitmproxy. Raises LaunchError.
+    """
+    name, at = client_programs.find(command)
+    change, variables = changed(name, command[at + 1 :], setup, env, confdir)
+    gone = {*change.removed, *(proxy_variables.REMOVED if setup_uses_proxy(name, setup) else ())}
+    child = {key: value for key, value in env.items() if key not in gone} | variables
+    return [*command[: at + 1], *change.arguments, *command[at + 1 :]], child
+
+
+def changed(
+    program: str, arguments: Sequence[str], setup: ChildSetup, env: Mapping[str, str], confdir: Path
+) -> tuple[Change, dict[str, str]]:
+    """Return what *program* gets, and all variables for it. Writes the files. Raises LaunchError."""
+    known = recipe(program)
+    by_proxy = setup_uses_proxy(program, setup)
+    try:
+        bundle = str(_bundle(setup, env, confdir)) if by_proxy else ""
+        way = Way(setup.base, setup.proxy if by_proxy else "", bundle, str(setup.folder), setup.own_keys)
+        change = (known.change if known else general)(way, arguments, env)
+        for path, text in change.files.items():
+            _write(Path(path), text)
+    except OSError as e:
+        raise LaunchError(f"{e.filename or setup.folder}: {e.strerror or e}") from e
+    variables = dict(change.variables)
+    if by_proxy:
+        variables |= proxy_variables.variables(
+            setup.proxy, bundle, setup.hosts, env, local=setup.own_keys and _asks_locally(env)
+        )
+    elif any(env.get(name) for name in (*proxy_variables.PROXIES, *proxy_variables.REMOVED)):
+        variables |= proxy_variables.direct(env)
+    return replace(change, variables=variables), variables
+
+
+def setup_uses_proxy(program: str, setup: ChildSetup) -> bool:
+    """Whether *program* uses Patchbay as an HTTP proxy: without a base URL, or beside it for what ignores one."""
+    return bool(setup.proxy) and not (setup.base and recipe(program))
+
+
+def _bundle(setup: ChildSetup, env: Mapping[str, str], confdir: Path) -> Path:
+    own = confdir / "mitmproxy-ca-cert.pem"
+    if not own.is_file():
+        raise LaunchError(f"mitmproxy has made no certificate at {own}", 1)
+    return certificates.write_bundle(setup.folder, own, env)
+
+
+def _asks_locally(env: Mapping[str, str]) -> bool:
+    """Whether a tool of *env* is to ask a server of this machine, which is no exception then."""
+    hosts = (urlsplit(env.get(name, "")).hostname for name in _BASES)
+    return any(host and is_loopback(host) for host in hosts)
+
+
+def _write(path: Path, text: str) -> None:
+    written = path.with_name(f"{path.name}.{os.getpid()}")
+    written.write_text(text, encoding="utf-8")
+    written.replace(path)

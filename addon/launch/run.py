@@ -1,0 +1,260 @@
+"""`patchbay run`: mitmproxy's tool with Patchbay in it, alone or beside a command that gets its addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..proxy import environment
+from ..proxy.persistence import VARIABLE
+from ..proxy.release import ADDON
+from ..settings import reader
+from ..settings.settings import Config
+from . import child_environment, child_process, client_programs, command_line, host, listeners, summary
+from .child_environment import ChildSetup
+from .command_line import CommandLine, LaunchError
+from .listeners import MODE, Listeners
+from .proxy_process import AddressInUse, ProxyProcess, free_ports, host_command, remove_old_logs
+from .proxy_variables import OuterProxy, outer_proxy
+from .recipes import recipe
+
+_TRIES = 5  # to find a port that no other program takes before the proxy has it
+_WEB = re.compile(r"Web server listening at (\S+)")
+
+RUN_HELP = """\
+usage: patchbay run [dump|web|console] [OPTION …] [-- COMMAND …]
+
+Run mitmproxy with Patchbay: mitmdump (the default), mitmweb or the console. Every option that is not named here is
+mitmproxy's: -p PORT, -w FILE, --mode MODE, --set NAME=VALUE, …
+
+Without a command it listens on http://127.0.0.1:8080 for all providers.
+
+With a command the proxy has a port of its own and ends with the command. Only the command is told of it, by its
+environment or arguments; no settings file of yours is changed. Known by name: claude, codex, gemini, qwen, opencode.
+Any other program gets the base URLs of the SDKs, and a proxy (HTTPS_PROXY) with certificates that include mitmproxy's.
+A key is only needed if the program has none of its own settings for one: Patchbay replaces it. The exit code is the
+command's; three lines at the end say what was asked, what it used, and which accounts served it.
+
+  patchbay run -- claude
+  patchbay run -w talk.flows -- codex exec "why is the sky blue?"
+  patchbay run web --look -- gemini
+  patchbay run -- python my_agent.py
+
+  --look             only look: no settings and no account are needed, the command's own keys pass and are not kept
+  --config FILE      the settings; else $PATCHBAY_CONFIG, else ./config.yaml, else ~/.config/patchbay/config.yaml
+  --quiet, -q        no lines about exchanges, and none at the end
+  --log-format json  the lines about exchanges as JSON; or text
+  --help, -h         show this
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What a run takes from the settings. *own_keys*: requests keep the credentials that the command has."""
+
+    file: Path | None
+    folder: Path
+    hosts: tuple[str, ...]
+    own_keys: bool
+
+
+def run(words: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run what the *words* behind `patchbay run` say, and return the exit code; without a command do not return."""
+    try:
+        line = command_line.parse(words)
+        if line.help:
+            print(RUN_HELP, end="")
+            return 0
+        return _beside_command(line, env) if line.command else _alone(line, env)
+    except LaunchError as e:
+        print(f"patchbay: {e}", file=sys.stderr)
+        return e.code
+
+
+# -- without a command ------------------------------------------------------------------------------------------------
+
+
+def _alone(line: CommandLine, env: Mapping[str, str]) -> int:
+    options = (*listeners.defaults(line), *_own_options(line), *line.options)
+    if line.look and not line.quiet:
+        print('patchbay: in the terminal of your tool:  eval "$(patchbay env)"', file=sys.stderr)
+    sys.stdout.flush()
+    command = host_command(line.tool, "-", options)
+    os.execve(command[0], command, _proxy_environment(settings_file(line, env), line, env))  # noqa: S606 - this Python
+
+
+# -- with a command ---------------------------------------------------------------------------------------------------
+
+
+def _beside_command(line: CommandLine, env: Mapping[str, str]) -> int:
+    program = child_process.located(line.command[0], env)
+    settings = read_settings(settings_file(line, env), line)
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    remove_old_logs(settings.folder, time.time())
+    outer = None if line.values("mode") else _outer(line, settings, env)
+    proxy = ProxyProcess(settings.folder, _with_auth(_proxy_environment(settings.file, line, env), outer))
+    try:
+        reached = _started(proxy, line, settings, outer)
+        setup = ChildSetup(reached.base, reached.proxy, settings.folder, settings.hosts, settings.own_keys)
+        command, child = child_environment.prepared(line.command, setup, env, _confdir(line))
+        _tell_web(proxy, line)
+        code = child_process.run(program, command, child)
+        _end(proxy, line)
+    except KeyboardInterrupt:
+        code = -signal.SIGINT
+    finally:
+        proxy.end()
+    return _passed_on(code)
+
+
+def _started(proxy: ProxyProcess, line: CommandLine, settings: RunSettings, outer: OuterProxy | None) -> Listeners:
+    modes = _modes(line, settings, outer)
+    for left in reversed(range(_TRIES)):
+        reached = listeners.beside_command(line, modes, free_ports, outer)
+        web = ("--web-port", str(free_ports(1)[0])) if line.tool == "web" and not line.values("web_port") else ()
+        try:
+            proxy.start(line.tool, (*reached.options, *web, *_own_options(line), *line.options))
+        except AddressInUse as e:
+            if not left or line.values("listen_port") or line.values("web_port"):
+                raise LaunchError(f"the proxy did not start:\n{e}", 1) from None
+        else:
+            return reached
+    raise AssertionError("the last try returns or raises")
+
+
+def _modes(line: CommandLine, settings: RunSettings, outer: OuterProxy | None) -> tuple[str, ...]:
+    """Return the modes for the command: a tool with a recipe needs a base URL, and any other both ways."""
+    if settings.own_keys or outer:
+        return ("regular",)
+    known = recipe(client_programs.find(line.command)[0])
+    return (MODE,) if known else (MODE, "regular")
+
+
+def _outer(line: CommandLine, settings: RunSettings, env: Mapping[str, str]) -> OuterProxy | None:
+    """Return the proxy of this network, and say that requests leave through it. Raises LaunchError."""
+    outer = outer_proxy(env, settings.hosts)
+    if outer is None:
+        return None
+    without = f"env -u {outer.named} patchbay run …"
+    if not outer.is_usable:
+        raise LaunchError(
+            f"{outer.named} names a proxy that mitmproxy cannot use, {outer.url}: name an HTTP proxy there, or leave it"
+            f" out:  {without}"
+        )
+    if not line.quiet:
+        told = f"requests leave through {outer.url} ({outer.named}); to connect directly:  {without}"
+        print(f"patchbay: {told}", file=sys.stderr)
+    return outer
+
+
+def _with_auth(env: dict[str, str], outer: OuterProxy | None) -> dict[str, str]:
+    return {**env, host.AUTH: outer.auth} if outer and outer.auth else env
+
+
+def _confdir(line: CommandLine) -> Path:
+    """Return mitmproxy's own folder, which holds its certificate."""
+    named = line.values("confdir")
+    return Path(named[-1] if named else "~/.mitmproxy").expanduser()
+
+
+def _tell_web(proxy: ProxyProcess, line: CommandLine) -> None:
+    if line.tool == "web" and not line.quiet and (found := _WEB.search(proxy.output())):
+        print(f"patchbay: mitmweb is at {found[1]}", file=sys.stderr)
+
+
+def _end(proxy: ProxyProcess, line: CommandLine) -> None:
+    """Say what went through *proxy*, and end it. Its log stays where there is a reason to read it."""
+    if (code := proxy.exit_code) is not None:
+        told = proxy.told().rpartition("\n")[2]
+        _say(f"the proxy ended before the command, with exit code {code}: {told}\nits log: {proxy.log}")
+        return
+    found = proxy.status()
+    proxy.end()
+    if found is not None and not line.quiet:
+        for text in summary.lines(found.totals, looked=line.look):
+            _say(text)
+    if found is not None and summary.is_flagged(found.totals):
+        _say(f"the proxy's log: {proxy.log}")
+    elif proxy.exit_code:
+        _say(f"the proxy ended with exit code {proxy.exit_code}; its log: {proxy.log}")
+    else:
+        proxy.log.unlink(missing_ok=True)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal is gone
+        print(f"patchbay: {text}", file=sys.stderr, flush=True)
+
+
+def _passed_on(code: int) -> int:
+    """Return the exit code for *code*, negative for a signal, as a shell counts it."""
+    if code == -signal.SIGINT:
+        # A shell that runs a script or a loop ends it only when this process is seen to die of Ctrl-C.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    return 128 - code if code < 0 else code
+
+
+# -- the settings -----------------------------------------------------------------------------------------------------
+
+
+def settings_file(line: CommandLine, env: Mapping[str, str]) -> Path | None:
+    """Return the settings file to use, None for none. Raises LaunchError where there is no such file."""
+    if line.look:
+        return None
+    named = line.values("patchbay_config")
+    file = Path(named[-1]).expanduser() if named else environment.settings_file(line.config or None)
+    own = ADDON.parent / "config.yaml"
+    if not (named or line.config or env.get("PATCHBAY_CONFIG")) and not file.is_file() and ADDON.name == "addon":
+        file = own
+    if not named and not file.exists():
+        example = next(path for path in (ADDON / _EXAMPLE, ADDON.parent / _EXAMPLE) if path.exists())
+        raise LaunchError(f"there is no {file}; make one:  cp {example} {file}  (or only look: patchbay run --look)")
+    return file.absolute()
+
+
+_EXAMPLE = "config.example.yaml"
+
+
+def read_settings(file: Path | None, line: CommandLine) -> RunSettings:
+    """Return what a run takes from the settings at *file*. Raises LaunchError."""
+    config = Config(())
+    if file is not None:
+        try:
+            config = reader.load(environment.text_of(file), str(file), env=os.environ)
+        except reader.ConfigError as e:
+            raise LaunchError(str(e)) from e
+        except OSError as e:
+            raise LaunchError(environment.told(e, file)) from e
+    hosts = {account.origin.host for account in config.accounts if account.enabled and account.origin}
+    own_keys = line.look or config.mode == "shadow"
+    return RunSettings(
+        file, Path(config.state).expanduser(), child_environment.KNOWN_HOSTS if own_keys else tuple(hosts), own_keys
+    )
+
+
+def _own_options(line: CommandLine) -> tuple[str, ...]:
+    """Return mitmproxy's options for Patchbay's own ones in *line*."""
+    options: list[str] = []
+    if line.look:
+        options += ["--set", "patchbay_look=true"]
+    if line.quiet:
+        options += ["-q", "--set", "patchbay_quiet=true"]
+    if line.log_format:
+        options += ["--set", f"patchbay_log_format={line.log_format}"]
+    return tuple(options)
+
+
+def _proxy_environment(file: Path | None, line: CommandLine, env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the proxy. Conversations stay with their accounts over a restart."""
+    own = {} if line.look else {VARIABLE: env.get(VARIABLE, "sqlite")}
+    if file is not None and not line.values("patchbay_config"):
+        own["PATCHBAY_CONFIG"] = str(file)
+    return {**env, **own}

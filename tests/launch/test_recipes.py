@@ -1,0 +1,116 @@
+"""What each tool is given."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import Any
+
+import pytest
+
+from patchbay.launch.recipes import RECIPES, Change, Way, general, recipe
+
+BASE = "http://127.0.0.1:8080"
+BY_ADDRESS = Way(BASE, folder="/state")
+BY_PROXY = Way(proxy="http://127.0.0.1:8081", bundle="/state/ca.pem", folder="/state")
+LOOK = Way(proxy="http://127.0.0.1:8081", bundle="/state/ca.pem", folder="/state", own_keys=True)
+
+
+def given(program: str, way: Way, arguments: tuple[str, ...] = (), **env: str) -> Change:
+    found = recipe(program)
+    assert found
+    return found.change(way, arguments, env)
+
+
+def codex(change: Change) -> dict[str, Any]:
+    """Return the settings that the arguments of Codex make, as Codex reads them."""
+    settings: dict[str, Any] = {}
+    for option, text in zip(change.arguments[::2], change.arguments[1::2], strict=True):
+        assert option == "-c"
+        path, _, value = text.partition("=")
+        *folders, name = path.split(".")
+        at = settings
+        for folder in folders:
+            at = at.setdefault(folder, {})
+        at[name] = tomllib.loads(f"value = {value}")["value"]
+    return settings
+
+
+def test_each_tool_gets_the_base_url_in_its_own_form_and_a_key_if_it_has_none() -> None:
+    assert given("claude", BY_ADDRESS).variables == {"ANTHROPIC_BASE_URL": BASE, "ANTHROPIC_AUTH_TOKEN": "patchbay"}
+    gemini = given("gemini", BY_ADDRESS)
+    assert gemini.variables["GOOGLE_GEMINI_BASE_URL"] == BASE
+    assert gemini.variables["GEMINI_API_KEY"] == "patchbay"
+    assert json.loads(gemini.files[gemini.variables["GEMINI_CLI_SYSTEM_SETTINGS_PATH"]]) == {
+        "security": {"auth": {"selectedType": "gemini-api-key"}}
+    }
+    qwen = given("qwen", BY_ADDRESS)
+    assert qwen.variables == {"OPENAI_API_KEY": "patchbay", "OPENAI_BASE_URL": f"{BASE}/v1"}
+    assert qwen.arguments == ("--auth-type", "openai")
+    providers = json.loads(given("opencode", BY_ADDRESS).variables["OPENCODE_CONFIG_CONTENT"])["provider"]
+    assert {name: each["options"]["baseURL"].removeprefix(BASE) for name, each in providers.items()} == {
+        "openai": "/v1", "anthropic": "/v1", "google": "/v1beta", "patchbay": "/v1",
+    }  # fmt: skip
+
+
+def test_codex_gets_the_settings_of_the_readme_as_arguments() -> None:
+    change = given("codex", BY_ADDRESS)
+
+    assert codex(change) == tomllib.loads(change.snippet)
+    assert change.variables == {"PATCHBAY_KEY": "patchbay"}
+    assert codex(given("codex", BY_PROXY))["model_providers"]["patchbay"]["base_url"] == "https://api.openai.com/v1"
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [("claude", "ANTHROPIC_API_KEY"), ("claude", "ANTHROPIC_AUTH_TOKEN"), ("gemini", "GEMINI_API_KEY"),
+     ("gemini", "GOOGLE_API_KEY"), ("qwen", "OPENAI_API_KEY")],
+)  # fmt: skip
+def test_a_key_of_the_users_own_stays(program: str, name: str) -> None:
+    """T6: where the settings have clients, it is the one that Patchbay knows the client by."""
+    assert "patchbay" not in given(program, BY_ADDRESS, **{name: "sk-own"}).variables.values()
+
+
+@pytest.mark.parametrize("program", [each.program for each in RECIPES])
+def test_by_proxy_no_base_url_is_set(program: str) -> None:
+    assert BASE not in str(given(program, BY_PROXY))
+    assert "BASE_URL" not in str([*given(program, BY_PROXY).variables])
+
+
+@pytest.mark.parametrize("program", [each.program for each in RECIPES])
+def test_who_only_looks_keeps_credentials_and_settings(program: str) -> None:
+    assert given(program, LOOK) == Change()
+    assert general(LOOK, (), {}) == Change()
+
+
+def test_arguments_and_settings_of_the_user_come_first() -> None:
+    assert given("qwen", BY_ADDRESS, ("--auth-type=gemini",)).arguments == ()
+    own = {"model": "mine/x", "provider": {"openai": {"options": {"timeout": 1}}}}
+    merged = json.loads(
+        given("opencode", BY_ADDRESS, OPENCODE_CONFIG_CONTENT=json.dumps(own)).variables["OPENCODE_CONFIG_CONTENT"]
+    )
+    assert merged["model"] == "mine/x"
+    assert merged["provider"]["openai"]["options"] == {"timeout": 1, "apiKey": "patchbay", "baseURL": f"{BASE}/v1"}
+    for odd in ("[1]", "{nonsense", "3"):
+        assert (
+            "provider"
+            in given("opencode", BY_ADDRESS, OPENCODE_CONFIG_CONTENT=odd).variables["OPENCODE_CONFIG_CONTENT"]
+        )
+
+
+def test_a_model_of_the_variable_is_one_of_opencodes() -> None:
+    content = given("opencode", BY_ADDRESS, OPENAI_MODEL="m").variables["OPENCODE_CONFIG_CONTENT"]
+
+    assert json.loads(content)["provider"]["patchbay"]["models"] == {"m": {"name": "m"}}
+
+
+def test_any_other_program_gets_what_the_sdks_and_the_tools_read() -> None:
+    change = general(BY_ADDRESS, (), {})
+
+    assert {
+        "OPENAI_BASE_URL": f"{BASE}/v1", "OPENAI_API_BASE": f"{BASE}/v1", "OPENAI_API_KEY": "patchbay",
+        "ANTHROPIC_BASE_URL": BASE, "ANTHROPIC_API_KEY": "patchbay",
+        "GOOGLE_GEMINI_BASE_URL": BASE, "GEMINI_API_KEY": "patchbay",
+    }.items() <= change.variables.items()  # fmt: skip
+    assert "ANTHROPIC_AUTH_TOKEN" not in change.variables  # the SDK would send both
+    assert "ANTHROPIC_API_KEY" not in general(BY_ADDRESS, (), {"ANTHROPIC_AUTH_TOKEN": "sk-own"}).variables

@@ -34,7 +34,7 @@ if "patchbay" not in sys.modules:
     spec.loader.exec_module(module)
 
 # What `--fast` leaves out: what starts processes, and what loads the official SDKs, which takes seconds.
-NOT_FAST = ("end_to_end", "simulator_tests", "dialects/test_errors_in_sdks.py")
+NOT_FAST = ("end_to_end", "simulator_tests", "dialects/test_errors_in_sdks.py", "transcript/test_sdk_types.py")
 FAST_EXAMPLES = 20  # of each property with `--fast`; the full suite tries 100
 hypothesis.settings.register_profile("fast", hypothesis.settings.get_profile("ci"), max_examples=FAST_EXAMPLES)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..values.transcript import Block, Detail, OfferedTool, Transcript, TranscriptTurn
-from .members import Json, JsonMembers, error, json_text, media_kind, of_contents, of_place, other, result
+from .members import Json, JsonMembers, error, json_text, media_kind, of_contents, other, result
 from .stream_join import StreamJoin, extend, merge, settled
 
 _ENDS = frozenset({"interaction.complete", "interaction.completed"})
@@ -94,7 +94,7 @@ def _content(kind: str, members: JsonMembers) -> Block:
         return Block("text", members.text("text"), details=members.rest())
     if kind in _MEDIA:
         media_type, contents, place = members.text("mime_type"), members.text("data"), members.text("uri")
-        media = of_contents(contents, media_type) if contents else of_place(place, media_type)
+        media = of_contents(contents, media_type, place)
         return Block(media_kind(media_type or kind), media=media, details=members.rest())
     return other(members, kind)
 

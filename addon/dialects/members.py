@@ -113,9 +113,12 @@ def of_place(place: str, kind: str = "") -> Media:
     return Media(kind, place=place)
 
 
-def of_contents(contents: str, kind: str) -> Media:
-    """Return the media whose *contents* stand in the body in base64, or as a data URL."""
-    return of_place(contents, kind) if contents.startswith("data:") else Media(kind, size_of(contents))
+def of_contents(contents: str, kind: str, place: str = "") -> Media:
+    """Return the media whose *contents* stand in the body in base64, or as a data URL, or else at *place*."""
+    if not contents:
+        return of_place(place, kind)
+    found = of_place(contents, kind) if contents.startswith("data:") else Media(kind, size_of(contents))
+    return Media(found.type, found.size, place or found.place)
 
 
 def media_kind(media_type: str) -> BlockKind:

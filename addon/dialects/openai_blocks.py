@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..values.transcript import Block, Detail, Media, OfferedTool, TranscriptTurn
+from ..values.transcript import Block, Detail, OfferedTool, TranscriptTurn
 from .members import JsonMembers, of_contents, of_place, other
 
 _TEXTS = frozenset({"text", "input_text", "output_text", "summary_text"})
@@ -66,15 +66,13 @@ def _image(members: JsonMembers) -> Block:
 def audio(source: JsonMembers, around: JsonMembers) -> Block:
     """Return what *source* tells of a sound, and the words that were spoken."""
     spoken, kind, contents = source.text("transcript"), source.text("format"), source.text("data")
-    media = of_contents(contents, kind) if contents else of_place(source.text("id"), kind)
+    media = of_contents(contents, kind, source.text("id"))
     return Block("audio", spoken, media=media, details=(*source.rest(), *around.rest()))
 
 
 def _file(source: JsonMembers, around: JsonMembers) -> Block:
     contents, place, name = source.text("file_data"), source.text("file_url", "file_id"), source.text("filename")
-    media = of_contents(contents, "") if contents else of_place(place)
-    media = Media(media.type, media.size, place) if contents and place else media
-    return Block("file", name=name, media=media, details=(*source.rest(), *around.rest()))
+    return Block("file", name=name, media=of_contents(contents, "", place), details=(*source.rest(), *around.rest()))
 
 
 def call(entry: Any) -> Block:

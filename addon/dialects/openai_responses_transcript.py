@@ -122,7 +122,7 @@ def _call(kind: str, members: JsonMembers) -> Iterator[Block]:
     name, call_id = members.text("name"), members.text("call_id")
     if not call_id and kind != "function_call":
         call_id = members.text("id")
-    if picture := members.text("result"):
+    if kind == "image_generation_call" and (picture := members.text("result")):
         yield Block("image", name=kind, id=call_id, media=of_contents(picture, ""), details=members.rest())
         return
     known = (Detail("type", kind),) if name and kind not in ("function_call", "custom_tool_call") else ()
@@ -227,12 +227,14 @@ class _ResponseJoin(StreamJoin):
 
     def _continue(self, kind: str, event: Json) -> None:
         piece = event.get("delta")
-        self._keep(event, ("delta", "logprobs"))
+        self._keep(event, ("delta", "logprobs") if kind in _TEXTS else ("delta",))
         if kind == "response.audio" and isinstance(piece, str):
             self._sounds += size_of(piece)
         elif kind in _TEXTS and isinstance(piece, str):
             into, member = self._text_at(kind, event)
             extend(into, member, piece)
+            if isinstance(found := event.get("logprobs"), list):
+                grow(into, {"logprobs": found})
         else:
             places = (kind, *(str(event.get(name)) for name in sorted(_PLACE) if name.endswith(("_id", "_index"))))
             grow(self._loose.setdefault(places, {}), {"type": kind, "delta": piece})

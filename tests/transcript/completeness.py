@@ -27,7 +27,7 @@ def missing(value: Any, found: Transcript, name: str = "") -> list[tuple[str, st
     return [
         (path, leaf)
         for path, leaf in leaves(value, name)
-        if not (leaf in texts or leaf in everything if isinstance(leaf, str) else leaf in numbers)
+        if not (leaf in texts or leaf in everything if isinstance(leaf, str) else leaf in numbers or str(leaf) in texts)
     ]
 
 
@@ -48,7 +48,7 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, str | int | float]
 
 def _is_contents(value: str, name: str) -> bool:
     return bool(CONTENTS.match(value)) or (
-        name in ("data", "b64_json", "file_data", "result", "partial_image_b64") and is_base64(value)
+        name in ("data", "b64_json", "file_data", "result", "partial_image_b64", "delta") and is_base64(value)
     )
 
 

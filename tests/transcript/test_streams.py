@@ -99,23 +99,19 @@ def test_an_array_that_grows_reads_as_events(tool: Tool | None) -> None:
     assert cut.is_cut and cut.is_stream == (len(elements) > 1)
 
 
-def comparable(found: Transcript) -> Transcript:
+def comparable(found: Transcript, **same: bool) -> Transcript:
     turns = tuple(replace(turn, blocks=tuple(map(_compact, turn.blocks))) for turn in found.turns)
     usage = tuple(sorted((each for each in found.usage if "at_start" not in each.name), key=lambda each: each.name))
     settings = tuple(sorted(found.settings, key=lambda each: each.name))
-    return replace(found, turns=turns, usage=usage, settings=settings, is_stream=False)
+    return replace(found, turns=turns, usage=usage, settings=settings, is_stream=False, **same)
 
 
 def _compact(block: Block) -> Block:
-    return replace(block, text=json.dumps(json.loads(block.text))) if block.kind == "call" else block
+    try:
+        return replace(block, text=json.dumps(json.loads(block.text))) if block.kind == "call" else block
+    except ValueError:  # cut, or no JSON at all
+        return block
 
 
 def said(found: Transcript) -> str:
-    return "".join(_loose(block) for turn in found.turns for block in turn.blocks)
-
-
-def _loose(block: Block) -> str:
-    try:
-        return _compact(block).text
-    except ValueError:
-        return block.text
+    return "".join(_compact(block).text for turn in found.turns for block in turn.blocks)

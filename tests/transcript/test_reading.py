@@ -1,0 +1,138 @@
+"""Whatever a body holds is in its transcript, and no body makes the reader fail."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from patchbay import dialects
+from patchbay.transcript import of_answer, of_messages, of_request
+
+from .completeness import missing
+from .conversations import ANSWERS, REQUESTS, STREAMS, sse
+from .test_streams import comparable
+
+DIALECTS = ["", *dialects.BY_NAME]
+
+
+@pytest.mark.parametrize(("dialect", "bodies"), REQUESTS)
+def test_nothing_of_a_conversation_is_lost(dialect: str, bodies: st.SearchStrategy[Any]) -> None:
+    @given(bodies)
+    def check(body: Any) -> None:
+        found = of_request(json.dumps(body).encode(), dialect)
+        assert missing(body, found) == []
+        assert not found.other
+
+    check()
+
+
+@pytest.mark.parametrize(("dialect", "bodies"), ANSWERS)
+def test_nothing_of_an_answer_is_lost(dialect: str, bodies: st.SearchStrategy[Any]) -> None:
+    @given(bodies)
+    def check(body: Any) -> None:
+        assert missing(body, of_answer(json.dumps(body).encode(), dialect)) == []
+
+    check()
+
+
+@pytest.mark.parametrize(("dialect", "streams"), STREAMS)
+def test_a_stream_however_it_is_cut_into_deltas_reads_as_the_whole(
+    dialect: str, streams: st.SearchStrategy[Any]
+) -> None:
+    @given(streams)
+    def check(stream: Any) -> None:
+        whole, events = stream
+        found = of_answer(sse(events), dialect, "", "text/event-stream")
+        assert comparable(found, is_cut=False) == comparable(of_answer(json.dumps(whole).encode(), dialect))
+        assert missing(whole, found) == []
+        assert found == of_messages([json.dumps(event).encode() for event in events], dialect)
+
+    check()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("of_body", [of_request, of_answer])
+def test_no_bytes_make_it_fail(dialect: str, of_body: Any) -> None:
+    @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+    def check(body: bytes) -> None:
+        for kind in ("application/json", "text/event-stream", ""):
+            of_body(body, dialect, "", kind)
+
+    check()
+
+
+@pytest.mark.parametrize(("dialect", "bodies"), [*REQUESTS, *ANSWERS])
+def test_no_wrong_type_makes_it_fail(dialect: str, bodies: st.SearchStrategy[Any]) -> None:
+    """A value anywhere in a body is of another type: the body is still read, and nothing else of it is lost."""
+
+    @given(bodies, st.randoms(use_true_random=False))
+    def check(body: Any, chance: random.Random) -> None:
+        wrong = mutated(body, chance)
+        for found in (of_request(json.dumps(wrong).encode(), dialect), of_answer(json.dumps(wrong).encode(), dialect)):
+            assert not any(detail.name == "body" for detail in found.other) or not isinstance(wrong, dict)
+            assert missing(wrong, found) == []
+
+    check()
+
+
+@pytest.mark.parametrize(("dialect", "streams"), STREAMS)
+def test_no_wrong_event_makes_it_fail(dialect: str, streams: st.SearchStrategy[Any]) -> None:
+    @given(streams, st.randoms(use_true_random=False))
+    def check(stream: Any, chance: random.Random) -> None:
+        events = [mutated(event, chance) if chance.random() < 0.3 else event for event in stream[1]]
+        chance.shuffle(events) if chance.random() < 0.3 else None
+        found = of_answer(sse(events), dialect, "", "text/event-stream")
+        assert not any(detail.name == "body" for detail in found.other)
+
+    check()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"messages":' + b"[" * 100_000, b'{"messages":' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"messages":' + b'{"a":' * 900 + b"1" + b"}" * 901, b'{"a":"\\ud800", "messages": [{"role": "\\udfff"}]}',
+        b'{"temperature": NaN, "n": Infinity, "x": 1e999, "y": ' + b"9" * 6000 + b"}",
+        b'{"model": "a", "model": "b", "messages": [], "messages": 1}', b"\xef\xbb\xbf{}", b"\xff\xfe{\0}\0", b"[]",
+        b"[[]]",
+        b"null", b"1", b'"x"', b"", b"data: ", b"data:\n\n", b"event: x\n\n", b"[1", b"[{", b'[{"a": 1}',
+        b'{"a": 1}{"b": 2}',
+        b"<html>", b"data: [1]\n\ndata: null\n\ndata: 1\n\ndata: \"x\"\n\n",
+    ],
+    ids=range(23),
+)  # fmt: skip
+def test_no_odd_body_makes_it_fail(dialect: str, body: bytes) -> None:
+    for kind in ("application/json", "text/event-stream", "text/plain"):
+        of_request(body, dialect, "", kind)
+        of_answer(body, dialect, "", kind)
+    of_messages([body, body], dialect)
+
+
+def mutated(body: Any, chance: random.Random) -> Any:
+    """Return a copy of *body* in which one value is another one."""
+    places = [*_places(body, ())]
+    where = chance.choice(places)
+    instead = chance.choice(
+        ["odd words", 4711, 0.25, True, None, [], {}, ["odd"], {"odd": "words"}, [{"type": 1}], [None]]
+    )
+    return _replaced(body, where, instead)
+
+
+def _places(value: Any, at: tuple[Any, ...]) -> Any:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in inner:
+        yield (*at, name)
+        yield from _places(each, (*at, name))
+
+
+def _replaced(value: Any, where: tuple[Any, ...], instead: Any) -> Any:
+    if not where:
+        return instead
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[where[0]] = _replaced(value[where[0]], where[1:], instead)
+    return copy

@@ -1,8 +1,9 @@
 """
 Runs the released clients through a real mitmdump with Patchbay to a simulated provider, and prints what held.
 
-Each client asks twice in one conversation and once in another, in reverse mode and as a regular proxy with the CA,
-inside a network namespace that has only loopback. They are installed from the npm registry into a cache folder first.
+Each client asks twice in one conversation and once in another, in reverse mode, as a regular proxy with the CA, and
+through a regular proxy that only looks, inside a network namespace that has only loopback. They are installed from the
+npm registry into a cache folder first.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from mitmproxy.certs import CertStore
 
 from patchbay.values import header_names
 from patchbay.values.decision import Decision
-from scripts import clients_errors
+from scripts import clients_errors, clients_look
 from scripts.clients_recipes import KEY, RECIPES, Recipe
 from tests.end_to_end.harness import Proxy, generic_config, proxy
 from tests.simulator import Simulator, simulator_thread
@@ -88,9 +89,10 @@ class Room:
         return self.folder / "mitmproxy" / "mitmproxy-ca-cert.pem"
 
     def url(self, recipe: Recipe) -> str:
-        return OFFICIAL[recipe.provider] if self.mode == "regular" else self.proxy.url
+        return self.proxy.url if self.mode == "reverse" else OFFICIAL[recipe.provider]
 
 
+MODES = ("reverse", "regular", "look")
 CHECKS = ("together", "apart", "stream", "keys")
 
 
@@ -119,7 +121,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/clients", description=__doc__)
     parser.add_argument("--latest", action="store_true", help="the newest release of each, not the one known to work")
     parser.add_argument("--only", default="", help="programs, separated by commas: claude,codex,gemini,qwen,opencode")
-    parser.add_argument("--mode", choices=("reverse", "regular"), help="this mode alone")
+    parser.add_argument("--mode", choices=MODES, help="this mode alone")
     parser.add_argument(
         "--errors",
         nargs="?",
@@ -200,7 +202,7 @@ def _inside(asked: argparse.Namespace) -> int:
         folder = asked.keep.absolute() if asked.keep else Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         _name_hosts(folder)
-        for mode in ("reverse", "regular") if asked.mode is None else (asked.mode,):
+        for mode in MODES if asked.mode is None else (asked.mode,):
             cells += _in_mode(mode, _wanted(asked), asked.versions, folder / mode)
     _show(cells)
     return 0 if all(cell.holds for cell in cells) else 1
@@ -245,7 +247,7 @@ def _in_mode(mode: str, recipes: Sequence[Recipe], versions: Mapping[str, str], 
 def _room(mode: str, folder: Path) -> Iterator[Room]:
     """Run simulator and proxy in *mode*; both are ended, and all is written, when the block is left."""
     folder.mkdir(parents=True, exist_ok=True)
-    flows = ("-w", str(folder / "flows.mitm"))
+    flows: tuple[str, ...] = ("-w", str(folder / "flows.mitm"))
     if mode == "reverse":
         with simulator_thread(_keys("any"), echo="both") as simulator:
             config = generic_config(folder, {name: key for key, name in _keys("any").items()})
@@ -255,6 +257,8 @@ def _room(mode: str, folder: Path) -> Iterator[Room]:
     keys = {key: name for provider in OFFICIAL for key, name in _keys(provider).items()}
     certificate, ca = _certificate(folder / "provider-ca")
     trust = ("--set", f"ssl_verify_upstream_trusted_ca={ca}")
+    if mode == "look":
+        keys, flows = {KEY: "the client's own"}, clients_look.options(folder)
     with (
         simulator_thread(keys, tls=certificate, port=443) as simulator,
         proxy(folder, _official_config(folder), *flows, *trust, mode="regular") as started,
@@ -309,7 +313,7 @@ def _environment(recipe: Recipe, home: Path, room: Room) -> dict[str, str]:
     own = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "XDG_DATA_HOME": str(home / ".local" / "share"),
            "XDG_CACHE_HOME": str(home / ".cache"), "XDG_STATE_HOME": str(home / ".local" / "state"), "NO_COLOR": "1",
            "CI": "1", "DISABLE_TELEMETRY": "1", "DISABLE_AUTOUPDATER": "1"}  # fmt: skip
-    if room.mode == "regular":
+    if room.mode != "reverse":
         address = room.proxy.url
         own |= dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), address)
         names = ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "CODEX_CA_CERTIFICATE", "REQUESTS_CA_BUNDLE")
@@ -346,6 +350,12 @@ def _judged(recipe: Recipe, version: str, room: Room, talks: tuple[Talk, Talk]) 
     if not all(records):
         cell.note = cell.note or "no request came through"
         cell.checks = {"together": False}
+        return cell
+    if room.mode == "look":
+        sent, marks = [record for each in records for record in each], [talk.mark for talk in talks]
+        said = [[record.text for record in each if record.mark and record.streaming] for each in records]
+        whole = not cell.note and all(_printed(*each) for each in zip(talks, said, strict=True))
+        cell.checks = clients_look.checks(room.folder, room.proxy.log_file, marks, sent, printed=whole)
         return cell
     lines = [msgspec.json.decode(line, type=Decision) for line in room.proxy.journal.splitlines()]
     by_id = {line.request_id: line for line in lines}
@@ -404,6 +414,7 @@ def _show(cells: Sequence[Cell]) -> None:
     print(f"\n{sum(cell.holds for cell in cells)} of {len(cells)} hold")
     print("together: both turns of a conversation on one account; apart: the other conversation is told from it;")
     print("stream: every answer arrived whole; keys: no account's key is written anywhere, and no client's key went up")
+    print("look: both turns in one session; the client's own key went up, and is written nowhere")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Recipe:
     home: Callable[[Path, str], Mapping[str, str]]
     first: Callable[[str], Sequence[str]]
     next: Callable[[str], Sequence[str]]
-    modes: tuple[str, ...] = ("reverse", "regular")
+    modes: tuple[str, ...] = ("reverse", "regular", "look")
 
 
 def _write(path: Path, text: str) -> None:

@@ -40,6 +40,10 @@ class PassingBodyHooks:
 
     error = response
 
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        if flow.websocket and flow.websocket.messages and (attached := _attached(flow)):
+            attached.bodies.hide_message(flow.websocket.messages[-1], conversation=attached.is_conversation)
+
 
 def _hide_password(flow: http.HTTPFlow) -> None:
     """Keep of a client's login at this proxy (mitmproxy's `proxyauth`) its name alone."""

@@ -68,12 +68,13 @@ class PassingCredentials:
 class PassingBodies:
     """The bodies of one exchange: `hide_…` puts on the flow what it may hold, and `…_bytes` are for the wire."""
 
-    __slots__ = ("_answer", "_known", "_request", "answer_copy")
+    __slots__ = ("_answer", "_known", "_message", "_request", "answer_copy")
 
     def __init__(self, known: PassingCredentials) -> None:
         self._known = known
         self._request: tuple[bytes, bytes] | None = None  # as it came, as it stands
         self._answer: tuple[bytes, bytes] | None = None
+        self._message: tuple[bytes, bytes] | None = None
         self.answer_copy: bytearray | None = None  # of an answer that streams through
 
     def note(self, values: Iterable[bytes]) -> None:
@@ -91,8 +92,10 @@ class PassingBodies:
         self._answer = self._hidden(response, conversation=conversation)
 
     def hide_message(self, message: WebSocketMessage, *, conversation: bool) -> None:
-        """Put on *message*, which has been sent, the content that its flow may hold."""
-        message.content = self._without(message.content, conversation=conversation)
+        """Put on *message*, the latest of a WebSocket, the content that its flow may hold."""
+        came = message.content
+        message.content = self._without(came, conversation=conversation)
+        self._message = came, message.content
 
     def request_bytes(self, data: bytes) -> bytes:
         """Return what goes upstream in place of *data*, the body of the flow: an edited one stays."""
@@ -101,6 +104,10 @@ class PassingBodies:
     def answer_bytes(self, data: bytes) -> bytes:
         """Return what the client gets in place of *data*, the body of the flow: an edited one stays."""
         return _as_it_came(self._answer, data)
+
+    def message_bytes(self, data: bytes) -> bytes:
+        """Return what is sent in place of *data*, which the flow holds of the latest message: an edited one stays."""
+        return _as_it_came(self._message, data)
 
     def copy_stream(self, data: bytes) -> bytes:
         """Return *data*, a chunk of the answer, and keep the flow's copy of it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from mitmproxy import http
 from mitmproxy.connection import Server
@@ -80,7 +79,7 @@ class ShadowDriver(ExchangeDriver):
     def websocket(
         self, above: context.Context, flow: http.HTTPFlow, pause: Callable[[], commands.Command]
     ) -> websocket.WebsocketLayer:
-        return ObservedWebsocket(above, flow, partial(self.bodies.hide_message, conversation=self.is_conversation))
+        return ObservedWebsocket(above, flow, self.bodies.message_bytes)
 
 
 class Passthrough:
@@ -115,7 +114,7 @@ class Passthrough:
     def websocket(
         self, above: context.Context, flow: http.HTTPFlow, pause: Callable[[], commands.Command]
     ) -> websocket.WebsocketLayer:
-        return ObservedWebsocket(above, flow, partial(self.bodies.hide_message, conversation=False))
+        return ObservedWebsocket(above, flow, self.bodies.message_bytes)
 
 
 def warn_of_nowhere(settings: Config, modes: Sequence[str]) -> None:

@@ -288,12 +288,16 @@ def _sent(end: websocket.WebsocketConnection, event: wsproto.events.Event) -> Co
 
 
 class ObservedWebsocket(websocket.WebsocketLayer):
-    """mitmproxy's own layer; *hide* takes each message when it has been sent, for its flow may not hold all of it."""
+    """
+    mitmproxy's own layer, for a flow that holds its messages without credentials.
 
-    def __init__(self, above: context.Context, flow: http.HTTPFlow, hide: Callable[[WebSocketMessage], None]) -> None:
+    The hook of a message may change what the flow holds of it; *came* returns what is sent in place of that.
+    """
+
+    def __init__(self, above: context.Context, flow: http.HTTPFlow, came: Callable[[bytes], bytes]) -> None:
         super().__init__(above, flow)
-        self._hide = hide
-        self._hidden: WebSocketMessage | None = None  # the last one
+        self._came = came
+        self._sending: tuple[WebSocketMessage, bytes] | None = None  # a message, and what the flow holds of it
 
     def relay_messages(self, event: events.Event) -> Commands:
         relaying, reply = super().relay_messages(event), None
@@ -302,15 +306,20 @@ class ObservedWebsocket(websocket.WebsocketLayer):
                 command = relaying.send(reply)
             except StopIteration:
                 break
-            if isinstance(command, websocket.WebsocketEndHook):  # the flow may be saved with it
-                self._hide_sent()
+            if isinstance(command, commands.StartHook):  # the message before has been sent, and the flow may be saved
+                self._hide()
             reply = yield command
-        self._hide_sent()
+            if isinstance(command, websocket.WebsocketMessageHook):
+                self._uncover()
+        self._hide()
 
-    def _hide_sent(self) -> None:
-        sent = self.flow.websocket.messages if self.flow.websocket else []
-        for message in reversed(sent):
-            if message is self._hidden:
-                break
-            self._hide(message)
-        self._hidden = sent[-1] if sent else None
+    def _uncover(self) -> None:
+        message = self.flow.websocket.messages[-1] if self.flow.websocket else None
+        if message is not None and (came := self._came(message.content)) != message.content:
+            self._sending = message, message.content
+            message.content = came
+
+    def _hide(self) -> None:
+        if self._sending is not None:
+            message, held = self._sending
+            message.content, self._sending = held, None

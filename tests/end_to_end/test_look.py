@@ -7,10 +7,12 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import anthropic
 import httpx
 import pytest
 import trustme
 from mitmproxy import http, io
+from websockets.sync.client import connect
 
 from ..simulator import Simulator, simulator_thread
 from .conftest import KEYS
@@ -162,3 +164,40 @@ def test_a_key_of_no_known_format_that_the_provider_quotes_is_kept_nowhere(
     assert all(own.encode() in record.body for record in simulator.truth.requests)
     assert own.encode() not in files(tmp_path)
     assert b"an-own-token-of-a-tools-server" not in files(tmp_path)
+
+
+def test_a_socket_is_recorded_and_its_secrets_are_not_kept(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    tools = [{"type": "mcp", "server_label": "s", "authorization": "an-own-token-of-a-tools-server"}]
+    asked = {"type": "response.create", "model": "sim-large", "input": f"say {CLIENT}", "tools": tools}
+    dump = tmp_path / "all.mitm"
+    options = ("-v", "--set", "flow_detail=4", "-w", str(dump))
+    with proxy(tmp_path, UNREAD, *LOOK, *options, mode=f"reverse:{simulator.url}") as running:
+        url = f"ws://127.0.0.1:{running.port}/v1/responses"
+        with connect(url, additional_headers={"Authorization": f"Bearer {CLIENT}"}, proxy=None) as opened:
+            opened.send(json.dumps(asked))
+            while json.loads(opened.recv(timeout=30))["type"] != "response.completed":
+                pass
+        running.interrupt()
+
+    assert any(b"an-own-token-of-a-tools-server" in record.body for record in simulator.truth.requests)
+    everything = files(tmp_path)
+    assert CLIENT.encode() not in everything and b"an-own-token-of-a-tools-server" not in everything
+    [flow] = flows(dump)
+    [line] = flow.metadata["patchbay.exchanges"]
+    assert (line["account"], line["error"], line["status"]) == ("", "", 200) and line["tokens"]
+
+
+def test_mitmweb_shows_no_key_of_an_sdk(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    with proxy(tmp_path, UNREAD, *LOOK, mode=f"reverse:{simulator.url}", program="mitmweb") as running:
+        client = anthropic.Anthropic(base_url=running.url, api_key=CLIENT, max_retries=0)
+        said = client.messages.create(model="sim-1", max_tokens=64, messages=[{"role": "user", "content": "hi"}])
+        web = f"http://127.0.0.1:{running.web_port}"
+        with httpx.Client(trust_env=False, headers={"Authorization": "Bearer look"}, timeout=30) as looking:
+            [flow] = looking.get(f"{web}/flows").json()
+            shown = [f"{web}/flows/{flow['id']}/{part}/content.data" for part in ("request", "response")]
+            everything = b"".join(looking.get(url).content for url in (f"{web}/flows", f"{web}/flows/dump", *shown))
+
+    assert said.content and flow["comment"]
+    assert b"patchbay" in everything and CLIENT.encode() not in everything

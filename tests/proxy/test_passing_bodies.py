@@ -98,6 +98,7 @@ def test_a_failure_inside_keeps_nothing_and_passes_everything(monkeypatch: pytes
     passing.hide_message(message, conversation=False)
 
     assert KEY.encode() not in (asked.raw_content or b"") + message.content
+    assert passing.message_bytes(message.content) == LOGIN
     assert passing.request_bytes(asked.raw_content or b"") == LOGIN
 
 

@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 
+from .credential_places import PROTOCOL_KEYS, KeyHeaders
 from .values import header_names
 from .values.http import Headers
 
@@ -17,7 +18,7 @@ _OPENAI_CLAIMS = "https://api.openai.com/auth"
 _TOKEN_LIMIT = 16_384
 
 
-def claim(headers: Headers) -> str:
+def claim(headers: Headers, places: KeyHeaders = PROTOCOL_KEYS) -> str:
     """
     Return the name of the client in its *headers*, or the empty string, which all clients without a stable name share.
 
@@ -26,7 +27,7 @@ def claim(headers: Headers) -> str:
     """
     if account := headers.get("chatgpt-account-id").strip():
         return f"account:{account}"
-    token = _token(headers)
+    token = _token(headers) or places.in_own(headers)
     if not token:
         return ""
     if _ROTATING.match(token):

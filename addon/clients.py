@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from . import credential_places, keyed
 from .client_claim import claim
+from .credential_places import PROTOCOL_KEYS, KeyHeaders
 from .requested_models import RequestedModels, bare, matches
 from .settings.settings import ClientKey
 from .values.decision import Refusal
@@ -37,17 +38,25 @@ class Known:
     value: bytes
 
 
-def identify(headers: Headers, path: str, known: Sequence[Known], secret: bytes, *, loopback: bool) -> Client | Refusal:
+def identify(
+    headers: Headers,
+    path: str,
+    known: Sequence[Known],
+    secret: bytes,
+    *,
+    loopback: bool,
+    places: KeyHeaders = PROTOCOL_KEYS,
+) -> Client | Refusal:
     """
     Return the client of a request with *headers* and *path*, before its credentials are replaced.
 
-    With *known* clients, the request needs the key of one. *secret* keys the scope; *loopback*: the peer is on this
-    machine.
+    With *known* clients, the request needs the key of one, in a header of *places* or in the query. *secret* keys the
+    scope; *loopback*: the peer is on this machine.
     """
     if not known:
-        named = claim(headers) or credential_places.in_query(path)
+        named = claim(headers, places) or credential_places.in_query(path)
         return Client(scope=_scope(secret, named) if named else b"", may_pin=loopback)
-    keys = credential_places.keys_in(headers, path)
+    keys = places.keys_in(headers, path)
     sent = [_digest(secret, key.encode("utf-8", "surrogateescape")) for key in keys]
     found: Known | None = None
     for candidate in known:  # all of them: the time must not depend on the match

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl, quote, unquote_plus
 
 from . import secret_patterns
 from .values import header_names
+from .values.account import CredentialHeader
 from .values.http import Headers
 
 _WEBSOCKET_KEY = "openai-insecure-api-key."  # a browser's realtime socket sends its key among the subprotocols
@@ -16,32 +17,66 @@ HIDDEN = "patchbay"  # replaces a credential of the client
 _NOTHING: Mapping[str, str] = {}
 
 
-def keys_in(headers: Headers, path: str) -> Iterator[str]:
-    """Yield every key in *headers* and in the query of *path*."""
-    for name, prefix in header_names.CREDENTIALS.items():
-        for value in headers.all(name):
-            start = len(prefix) if value[: len(prefix)].lower() == prefix.lower() else 0
-            yield value[start:].strip()
-    for value in headers.all("sec-websocket-protocol"):
-        for part in value.split(","):
-            if part.strip().startswith(_WEBSOCKET_KEY):
-                yield part.strip()[len(_WEBSOCKET_KEY) :]
-    if key := in_query(path):
-        yield key
+class KeyHeaders:
+    """
+    The headers that carry a key: those of every protocol, and *own* ones that the settings name for their providers.
+
+    *own_names* are the lower-case names of the latter; *encoded* and *encoded_own* are names as mitmproxy holds them.
+    """
+
+    __slots__ = ("_prefixes", "encoded", "encoded_own", "own", "own_names")
+
+    def __init__(self, own: Iterable[CredentialHeader] = ()) -> None:
+        self.own = tuple(dict.fromkeys(own))
+        self.own_names = frozenset(each.header.lower() for each in self.own) - header_names.CREDENTIALS.keys()
+        self._prefixes = {name: (prefix,) for name, prefix in header_names.CREDENTIALS.items()}
+        for each in self.own:
+            name = each.header.lower()
+            self._prefixes[name] = (*self._prefixes.get(name, ()), each.prefix)
+        self.encoded = header_names.encoded(self._prefixes)
+        self.encoded_own = header_names.encoded(self.own_names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._prefixes
+
+    def prefix(self, name: str) -> str:
+        """Return what stands before a key in the header *name*. Raises KeyError if it carries none."""
+        return self._prefixes[name][0]
+
+    def keys_in(self, headers: Headers, path: str) -> Iterator[str]:
+        """Yield every key in *headers* and in the query of *path*."""
+        for name, prefixes in self._prefixes.items():
+            for value in headers.all(name):
+                yield _without_prefix(value, prefixes)
+        for value in headers.all("sec-websocket-protocol"):
+            for part in value.split(","):
+                if part.strip().startswith(_WEBSOCKET_KEY):
+                    yield part.strip()[len(_WEBSOCKET_KEY) :]
+        if key := in_query(path):
+            yield key
+
+    def in_own(self, headers: Headers) -> str:
+        """Return the first key in a header of the settings, or the empty string."""
+        found = (_without_prefix(value, self._prefixes[n]) for n in sorted(self.own_names) for value in headers.all(n))
+        return next(filter(None, found), "")
+
+    def form(self, headers: Headers, path: str) -> str:
+        """Return the place of the client's credential: `bearer`, a header's name, `query`, or nothing."""
+        for name in self._prefixes:
+            if name in headers:
+                return header_names.credential_form(name)
+        return "query" if in_query(path) else ""
+
+
+def _without_prefix(value: str, prefixes: tuple[str, ...]) -> str:
+    found = (len(prefix) for prefix in prefixes if value[: len(prefix)].lower() == prefix.lower())
+    return value[max(found, default=0) :].strip()
 
 
 def in_query(path: str) -> str:
     """Return the first key in the query of *path*, or the empty string."""
     found = (value for name, value in parse_qsl(path.partition("?")[2]) if name in QUERY_KEYS)
     return next(found, "")
-
-
-def credential_form(headers: Headers, path: str) -> str:
-    """Return the place of the client's credential: `bearer`, a header's name, `query`, or nothing."""
-    for name in header_names.CREDENTIALS:
-        if name in headers:
-            return header_names.credential_form(name)
-    return "query" if in_query(path) else ""
 
 
 def is_credential(name: str, value: str) -> bool:
@@ -100,3 +135,6 @@ def with_key(path: str, key: str) -> str:
     bare, _, query = path.partition("?")
     kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) != QUERY_KEY]
     return f"{bare}?" + "&".join([*kept, f"{QUERY_KEY}={quote(key, safe='')}"])
+
+
+PROTOCOL_KEYS = KeyHeaders()

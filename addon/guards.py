@@ -65,12 +65,13 @@ class Guards:
             *(account.origin.host for account in config.accounts if account.origin),
             ANYWHERE,
         )
+        self._dashed = _DASHED | {each.header.lower() for each in config.credential_headers}
 
     def refusal(self, arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
         """Return why the request of *arrival* is refused; None: it may pass."""
         return (
             self._head(arrival.headers)
-            or _fields(arrival.headers, arrival.method, arrival.path)
+            or _fields(arrival.headers, arrival.method, arrival.path, self._dashed)
             or _path(arrival, endpoint)
             or self._host(arrival)
             or self._site(arrival)
@@ -143,14 +144,18 @@ def body_too_deep() -> Refusal:
     return Refusal(400, "body_too_deep", "The JSON of the body is nested too deeply to be read")
 
 
-def _fields(headers: Headers, method: str, path: str) -> Refusal | None:
+def _fields(headers: Headers, method: str, path: str, apart: Collection[str]) -> Refusal | None:
     dashed = ((name, name.replace("_", "-")) for name in headers.names() if "_" in name)
     unusable = chain(
         (name for name in _PATHS for value in headers.all(name) if value.strip() != path),
         # transfer codings but chunked are not decoded here
         ("transfer-encoding" for value in headers.all("transfer-encoding") if value.strip().lower() != "chunked"),
         (name for name in _METHODS for value in headers.all(name) if value.strip().upper() != method),
-        (name for name, plain in dashed if plain in _DASHED or plain.startswith(header_names.OURS)),
+        (
+            name
+            for name, plain in dashed
+            if (plain in apart and name not in apart) or plain.startswith(header_names.OURS)
+        ),
         (name for name in CHOICES if len({value.strip() for value in headers.all(name)}) > 1),
         ["upgrade"] * _upgrades_oddly(headers),
         (name for name, value in headers if "\n" in value or "\r" in value or "\0" in value),

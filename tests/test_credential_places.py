@@ -6,6 +6,7 @@ import pytest
 
 from patchbay import credential_places
 from patchbay.values import header_names
+from patchbay.values.account import CredentialHeader
 from patchbay.values.http import Headers
 
 KEY = "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
@@ -39,7 +40,11 @@ def test_a_key_of_a_query_is_found_however_it_is_spelled(name: str) -> None:
 
     assert credential_places.without_key(path) == "/a?alt=sse"
     assert "ann-key" not in credential_places.without_key(path, "patchbay")
-    assert list(credential_places.keys_in(Headers(), path)) == [credential_places.in_query(path)] == ["ann-key"]
+    assert (
+        list(credential_places.PROTOCOL_KEYS.keys_in(Headers(), path))
+        == [credential_places.in_query(path)]
+        == ["ann-key"]
+    )
 
 
 @pytest.mark.parametrize("name", header_names.CREDENTIALS)
@@ -47,16 +52,16 @@ def test_a_key_is_found_in_every_header_for_one(name: str) -> None:
     prefix = header_names.CREDENTIALS[name]
     headers = Headers([(name, f"{prefix} the-key ")])
 
-    assert list(credential_places.keys_in(headers, "/")) == ["the-key"]
-    assert credential_places.credential_form(headers, "/") == ("bearer" if name == "authorization" else name)
+    assert list(credential_places.PROTOCOL_KEYS.keys_in(headers, "/")) == ["the-key"]
+    assert credential_places.PROTOCOL_KEYS.form(headers, "/") == ("bearer" if name == "authorization" else name)
 
 
 @pytest.mark.parametrize("name", sorted(credential_places.QUERY_KEYS))
 def test_a_key_is_found_in_every_parameter_for_one(name: str) -> None:
     path = f"/v1/x?alt=sse&{name}=the-key"
 
-    assert list(credential_places.keys_in(Headers(), path)) == ["the-key"]
-    assert credential_places.credential_form(Headers(), path) == "query"
+    assert list(credential_places.PROTOCOL_KEYS.keys_in(Headers(), path)) == ["the-key"]
+    assert credential_places.PROTOCOL_KEYS.form(Headers(), path) == "query"
     assert credential_places.without_key(path) == "/v1/x?alt=sse"
 
 
@@ -101,8 +106,8 @@ def test_a_credential_is_known_by_its_name_or_its_value(name: str, value: str, i
 def test_a_key_is_found_among_the_subprotocols_of_a_socket() -> None:
     headers = Headers([("sec-websocket-protocol", "realtime, openai-insecure-api-key.the-key ,v1")])
 
-    assert list(credential_places.keys_in(headers, "/?key=another")) == ["the-key", "another"]
-    assert credential_places.credential_form(headers, "/") == ""
+    assert list(credential_places.PROTOCOL_KEYS.keys_in(headers, "/?key=another")) == ["the-key", "another"]
+    assert credential_places.PROTOCOL_KEYS.form(headers, "/") == ""
 
 
 @pytest.mark.parametrize(
@@ -112,3 +117,32 @@ def test_a_key_is_found_among_the_subprotocols_of_a_socket() -> None:
 )  # fmt: skip
 def test_a_subprotocol_with_a_key_is_known(protocol: str, is_one: bool) -> None:
     assert credential_places.is_key_protocol(protocol) is is_one
+
+
+OWN = credential_places.KeyHeaders(
+    (CredentialHeader("X-Acme-Ticket", "Token "), CredentialHeader("Authorization", "Token "))
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "form"),
+    [
+        (("X-Acme-Ticket", "Token the-key"), "x-acme-ticket"),
+        (("x-acme-ticket", "the-key"), "x-acme-ticket"),
+        (("Authorization", "token the-key"), "bearer"),
+        (("Authorization", "Bearer the-key"), "bearer"),
+        (("X-Api-Key", "the-key"), "x-api-key"),
+    ],
+)
+def test_a_key_is_found_in_a_header_of_the_settings(header: tuple[str, str], form: str) -> None:
+    headers = Headers([header])
+
+    assert list(OWN.keys_in(headers, "/")) == ["the-key"]
+    assert OWN.form(headers, "/") == form
+    assert OWN.in_own(headers) == ("the-key" if form == "x-acme-ticket" else "")
+
+
+def test_the_headers_of_the_protocols_stay_what_they_are_beside_those_of_the_settings() -> None:
+    assert (OWN.prefix("authorization"), OWN.prefix("x-acme-ticket")) == ("Bearer ", "Token ")
+    assert OWN.own_names == {"x-acme-ticket"}
+    assert b"x-acme-ticket" in OWN.encoded and b"x-api-key" in OWN.encoded

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import clients, credential_places, dialects, secret_patterns, upstream_url
 from ..accounts.lease import Lease
 from ..body import Body
+from ..credential_places import KeyHeaders
 from ..exchange import Exchange
 from ..guards import Arrival, Guards
 from ..proxy import environment
@@ -252,7 +253,7 @@ def _of_text(arguments: argparse.Namespace, router: Router, key: bytes) -> Expla
     text = sys.stdin.buffer.read() if arguments.file == "-" else Path(arguments.file).read_bytes()
     upstream = None if (named := request_file.split(arguments.upstream or "")[1]) == upstream_url.ANY_ORIGIN else named
     given = request_file.read(text)
-    client = _unnamed(given.headers, given.path, key)
+    client = _unnamed(given.headers, given.path, key, router.config)
     return _explained(_request(given, router, upstream, client), router, upstream, now=0.0)
 
 
@@ -313,7 +314,7 @@ def _client(flow: StoredFlow, settings: Config, key: bytes) -> Client:
         kept = stored_flows.without_placeholders(flow.headers)
         if stored_flows.is_placeholder(credential_places.in_query(path)):
             path = credential_places.without_key(path)
-        return _unnamed(kept, path, key)
+        return _unnamed(kept, path, key, settings)
     name = str(flow.record.line.get("client") or "") if flow.record else ""
     for one in settings.clients:
         if one.name == name:
@@ -321,8 +322,9 @@ def _client(flow: StoredFlow, settings: Config, key: bytes) -> Client:
     return Client(scope, name or "local", may_pin=True)
 
 
-def _unnamed(headers: Headers, path: str, key: bytes) -> Client:
-    found = clients.identify(headers, path, (), key, loopback=True)
+def _unnamed(headers: Headers, path: str, key: bytes, settings: Config) -> Client:
+    places = KeyHeaders(settings.credential_headers)
+    found = clients.identify(headers, path, (), key, loopback=True, places=places)
     return Client() if isinstance(found, Refusal) else found  # refused only with configured clients
 
 
@@ -397,7 +399,8 @@ def _explained(
 def _by_head(request: Request, router: Router, upstream: Origin | None, now: float, *, recorded: bool) -> _ByHead:
     """Return what the head of *request* decides in the proxy; one *recorded* has passed the guards."""
     endpoint, to, there = request.endpoint, request.destination, router.destinations
-    serves, keyed = there.serves(endpoint, to, upstream), any(credential_places.keys_in(request.headers, request.path))
+    places = KeyHeaders(router.config.credential_headers)
+    serves, keyed = there.serves(endpoint, to, upstream), any(places.keys_in(request.headers, request.path))
     if not serves and there.passes(endpoint, to, reverse=to in (upstream, upstream_url.ANY_ORIGIN), keyed=keyed):
         return "passes"
     if router.config.mode == "shadow":

@@ -23,7 +23,8 @@ from typing import Any
 
 from .. import keyed, secret_patterns
 from ..bounded import BoundedMap
-from ..values.account import Secret
+from ..credential_places import PROTOCOL_KEYS, KeyHeaders
+from ..values.account import CredentialHeader, Secret
 from .passing_bodies import PassingCredentials
 from .redaction import MIN_COVERED, Redactor
 
@@ -79,6 +80,7 @@ class Credentials:
         self.passing = PassingCredentials()
         self._seal = secrets.token_bytes(32)
         self._withheld: tuple[set[str], set[str]] = set(), set()  # variables, values
+        self.key_headers = PROTOCOL_KEYS  # of the settings, now or earlier: what carried a key is covered for good
 
     def __repr__(self) -> str:
         return f"Credentials({len(self._held)} held)"
@@ -138,6 +140,11 @@ class Credentials:
                 names.add(secret.value)
             elif secret.source == "literal":
                 literal.add(secret.value)
+
+    def carried_by(self, headers: Iterable[CredentialHeader]) -> None:
+        """Let *headers* count as carriers of a key from now on."""
+        if found := set(headers) - set(self.key_headers.own):
+            self.key_headers = KeyHeaders((*self.key_headers.own, *sorted(found, key=lambda each: each.header)))
 
     def environment(self) -> dict[str, str]:
         """Return the environment for a child process: ours, without the variables that hold a credential."""

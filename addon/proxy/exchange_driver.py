@@ -20,6 +20,7 @@ from .. import answer_urls, dialects, failover
 from ..accounts.lease import Lease
 from ..accounts.refusals import of_upstream
 from ..answer.sse import EventBuffer
+from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..exchange import Exchange
 from ..router import Router
 from ..values.account import Timeouts
@@ -30,7 +31,7 @@ from . import own_responses
 from .answer_filter import AnswerFilter
 from .credentials import Credentials
 from .header_fields import HeaderFields, as_text
-from .redacted_heads import KEY_PREFIXES, RedactedHeads, names_credential
+from .redacted_heads import RedactedHeads, names_credential
 from .upstream_request import UpstreamRequest, check_destination
 from .websocket_layer import PatchbayWebsocket
 
@@ -70,8 +71,10 @@ class ExchangeDriver:
     shadow = False  # True: the exchange is observed, and nothing is changed
     may_resend = True  # a request that its upstream did not process goes again by itself
 
-    def __init__(self, flow: http.HTTPFlow, around: DriverContext, dialect: str) -> None:
-        self.redacted_heads = RedactedHeads(flow.request)
+    def __init__(
+        self, flow: http.HTTPFlow, around: DriverContext, dialect: str, places: KeyHeaders = PROTOCOL_KEYS
+    ) -> None:
+        self.redacted_heads = RedactedHeads(flow.request, places)
         self._flow = flow
         self._around = around
         self._dialect = dialect
@@ -272,8 +275,9 @@ class ExchangeDriver:
     def request_headers(self) -> Headers:
         """Return the client's headers without those that stay here, for signals and stamps."""
         fields = HeaderFields(self._flow.request.headers.fields)
-        unwanted = fields.listed() | self.redacted_heads.by_value
-        fields.drop(lambda name: name in unwanted or (name not in KEY_PREFIXES and names_credential(name)))
+        heads = self.redacted_heads
+        unwanted = fields.listed() | heads.by_value | heads.keys.encoded_own
+        fields.drop(lambda name: name in unwanted or (name not in heads.keys.encoded and names_credential(name)))
         return as_text(fields.raw())
 
 

@@ -20,7 +20,7 @@ from mitmproxy import connection, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import events, layer, server_hooks
 
-from .. import clients, credential_places, dialects, guards, uploads
+from .. import clients, dialects, guards, uploads
 from ..accounts.lease import Lease
 from ..answer.sse import EventBuffer
 from ..body import Body
@@ -191,7 +191,7 @@ class Patchbay:
     @_closed_on_failure
     def http_connect(self, flow: http.HTTPFlow) -> None:
         self._pending.remove(flow.client_conn.id)
-        placeholder(flow.request)  # the client's password for a proxy
+        placeholder(flow.request, keys=self._keys.key_headers)  # the client's password for a proxy
         flow.response = flow.response or tls_passthrough.error_response(flow, self._router().config)
 
     @_closed_on_failure
@@ -201,7 +201,7 @@ class Patchbay:
         self._pending.remove(flow.client_conn.id)
         if self._is_misdirected(flow):
             return
-        head = request_head.read(flow, self._router())
+        head = request_head.read(flow, self._router(), self._keys.key_headers)
         passes, shadow = request_head.passes(flow, head, self._router()), self._router().config.mode == "shadow"
         if passes or shadow:
             option_defaults.untouched(flow.request, flow.client_conn.proxy_mode)
@@ -220,7 +220,7 @@ class Patchbay:
             refused = misdirected.no_base_url(flow, request_head.destination(flow))
         if refused is None:
             return False
-        placeholder(flow.request)
+        placeholder(flow.request, keys=self._keys.key_headers)
         flow.patchbay = None  # type: ignore[attr-defined]
         self._warnings.tell(refused.message)
         if flow.request.method != "CONNECT":
@@ -228,19 +228,21 @@ class Patchbay:
         return True
 
     def _pass(self, flow: http.HTTPFlow, head: RequestHead) -> None:
-        flow.patchbay = Passthrough(flow, self._keys.passing)  # type: ignore[attr-defined]
+        flow.patchbay = Passthrough(flow, self._keys.passing, self._keys.key_headers)  # type: ignore[attr-defined]
         if head.incomplete:
             flow.response = own_responses.error_response(head.endpoint.dialect, _NOT_KEPT, "")
 
     async def _take(self, flow: http.HTTPFlow, head: RequestHead, kind: type[ExchangeDriver]) -> None:
         """Attach a driver to *flow*, and answer it where its head alone decides; open it where its body streams."""
         service = self._service()
-        client = request_head.client(flow, head.headers, service.clients, service.key, service.router)
-        form = credential_places.credential_form(head.headers, flow.request.path)
+        places = self._keys.key_headers
+        client = request_head.client(flow, head.headers, service.clients, service.key, service.router, places)
+        form = places.form(head.headers, flow.request.path)
         streams = uploads.streams_through(flow.request.method, head.path, head.endpoint, head.headers)
         if streams and not isinstance(client, Refusal) and not kind.shadow:
             streams = not service.router.access.must_read(client, head.endpoint)
-        driver = kind(flow, service.context, head.endpoint.dialect)  # the credentials are placeholders from now on
+        # the credentials are placeholders from now on
+        driver = kind(flow, service.context, head.endpoint.dialect, places)
         flow.patchbay = driver  # type: ignore[attr-defined]
         endpoint = request_head.endpoint_shown(flow, head, service.router)
         driver.target = RequestTarget(endpoint, head.destination, form, request_head.address(flow, head.headers))
@@ -369,7 +371,7 @@ class Patchbay:
                         return refused
                 case Lease() if await self._has_keys(exchange, decided):
                     driver.lease = decided
-                    placeholder(flow.request, decided.account.id, decided.origin)
+                    placeholder(flow.request, decided.account.id, decided.origin, keys=self._keys.key_headers)
                     flow_view.show_lease(flow, exchange, decided)
                     return None
 
@@ -500,7 +502,7 @@ class Patchbay:
     def broken(self, flow: http.HTTPFlow) -> None:
         """Turn *flow*, in which a hook failed, into an error answer; nothing of it may leave."""
         driver = driver_of(flow)
-        placeholder(flow.request)
+        placeholder(flow.request, keys=self._keys.key_headers)
         if driver is None:
             flow.patchbay = None  # type: ignore[attr-defined]
             flow.response = flow.response or own_responses.error_response(_dialect(flow), _BROKEN, "")

@@ -10,11 +10,12 @@ from mitmproxy import http
 from mitmproxy.net.http import url
 
 from .. import credential_places, secret_patterns
+from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..values import header_names
 from ..values.http import Origin
 from .header_fields import HeaderFields, Raw
 
-KEY_PREFIXES = {name.encode(): prefix.encode() for name, prefix in header_names.CREDENTIALS.items()}
+_PREFIXES = {name.encode(): prefix.encode() for name, prefix in header_names.CREDENTIALS.items()}
 _WORD = credential_places.HIDDEN.encode()
 _PLACEHOLDER = re.compile(_WORD + rb"(?::[\w.-]{1,64})?")
 _WITH_SCHEME = re.compile(rb"(?:Bearer )?" + _PLACEHOLDER.pattern)
@@ -36,16 +37,20 @@ class RedactedHeads:
     """The heads of one request and its answer as they came, while the flow holds placeholders for their credentials."""
 
     __slots__ = (
-        "_came", "_destination", "_path", "_stands", "_stands_path", "_told", "_told_stands", "by_value", "presented",
+        "_came", "_destination", "_path", "_stands", "_stands_path", "_told", "_told_stands", "by_value", "keys",
+        "presented",
     )  # fmt: skip
 
-    def __init__(self, request: http.Request) -> None:
+    def __init__(self, request: http.Request, keys: KeyHeaders = PROTOCOL_KEYS) -> None:
+        self.keys = keys
         self._came, self._path = request.headers.fields, request.path
-        self.presented = placeholder(request)  # the client's credentials: what signs one request alone is none
+        # the client's credentials: what signs one request alone is none
+        self.presented = placeholder(request, keys=keys)
         self._stands, self._stands_path = request.headers.fields, request.path
         self._destination = _destination(request)
         # fields that are credentials by their value, not by their name
-        self.by_value = _hidden(self._stands) - _hidden(self._came) if self._stands != self._came else frozenset()
+        by_value = _hidden(self._stands) - _hidden(self._came) if self._stands != self._came else frozenset()
+        self.by_value = by_value - keys.encoded_own
         self._told: Raw | None = None
         self._told_stands: Raw | None = None
 
@@ -88,7 +93,7 @@ class RedactedHeads:
         """Put placeholders on *response*, the flow's; `for_client` returns what the client gets."""
         self._told = response.headers.fields
         fields = HeaderFields(self._told)
-        _cover(fields, _WORD)
+        _cover(fields, _WORD, self.keys)
         if any(value in fields.values() for value in self.presented):
             fields.each_field(lambda name, held: _WORD if any(value in held for value in self.presented) else held)
         fields.on(response.headers)
@@ -103,7 +108,9 @@ class RedactedHeads:
         return copy
 
 
-def placeholder(request: http.Request, account: str = "", origin: Origin | None = None) -> tuple[bytes, ...]:
+def placeholder(
+    request: http.Request, account: str = "", origin: Origin | None = None, *, keys: KeyHeaders = PROTOCOL_KEYS
+) -> tuple[bytes, ...]:
     """
     Replace every credential of the client in *request* by a placeholder, and direct it to *origin*.
 
@@ -111,8 +118,8 @@ def placeholder(request: http.Request, account: str = "", origin: Origin | None 
     """
     word = f"{credential_places.HIDDEN}:{account}" if account else credential_places.HIDDEN
     fields = HeaderFields(request.headers.fields)
-    presented = [] if account else _presented_credentials(fields, request.path)
-    _cover(fields, word.encode(), by_value=not account)  # with an account, the values were covered before
+    presented = [] if account else _presented_credentials(fields, request.path, keys)
+    _cover(fields, word.encode(), keys, by_value=not account)  # with an account, the values were covered before
     for value in presented:
         _cover_in_rest(request, fields, value)
     if b"@" in fields.first(b"host"):
@@ -156,16 +163,16 @@ def aim(request: http.Request, fields: HeaderFields, origin: Origin) -> None:
         request.authority = name
 
 
-def _cover(fields: HeaderFields, word: bytes, *, by_value: bool = True) -> None:
-    for name in {name for name in fields.names() if names_credential(name)}:
-        fields.put(name, KEY_PREFIXES.get(name, b"") + word)
+def _cover(fields: HeaderFields, word: bytes, keys: KeyHeaders, *, by_value: bool = True) -> None:
+    for name in {name for name in fields.names() if names_credential(name) or name in keys.encoded_own}:
+        fields.put(name, _PREFIXES.get(name, b"") + word)
     if by_value and _is_key(fields.values()):
         fields.each_field(lambda name, value: _WORD if _is_key(value) and not _needs_value(name, value) else value)
 
 
-def _presented_credentials(fields: HeaderFields, path: str) -> list[bytes]:
+def _presented_credentials(fields: HeaderFields, path: str, keys: KeyHeaders) -> list[bytes]:
     # a value of several words, with commas, signs one request alone
-    found = [fields.first(name).rpartition(b" ")[2] for name in KEY_PREFIXES if b"," not in fields.first(name)]
+    found = [fields.first(name).rpartition(b" ")[2] for name in keys.encoded if b"," not in fields.first(name)]
     if "?" in path:
         found.append(credential_places.in_query(path).encode("utf-8", "surrogateescape"))
     return [value for value in found if len(value) >= _PRESENTED and not _PLACEHOLDER.fullmatch(value)]

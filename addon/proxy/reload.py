@@ -50,6 +50,7 @@ async def load(path: Path, keys: Credentials, before: Config | None = None) -> S
     """
     config = await asyncio.to_thread(read, path)
     _withhold(config, keys)
+    keys.carried_by(config.credential_headers)
     for client in config.clients:
         await keys.ready(client.secret)
     known = tuple(Known(client, keys.value(client.secret).encode()) for client in config.clients)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
-from .. import answer_urls, clients, credential_places, dialects, guards, upstream_url
+from .. import answer_urls, clients, dialects, guards, upstream_url
+from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..guards import Guards
 from ..router import Router
 from ..values.decision import Refusal
@@ -24,7 +25,7 @@ class RequestHead:
 
     *path* is without its query. *reverse* is the upstream that a reverse listener names, None where any may serve.
     *serves* tells whether an account may serve the request. *incomplete* tells of a replay that holds placeholders for
-    its client's credentials, so that it must not pass.
+    its client's credentials, so that it must not pass. *keyed*: it carries a key.
     """
 
     path: str
@@ -34,17 +35,20 @@ class RequestHead:
     headers: Headers
     serves: bool
     incomplete: bool
+    keyed: bool = False
 
 
-def read(flow: http.HTTPFlow, router: Router) -> RequestHead:
-    """Return what the head of *flow* says, before its credentials are replaced."""
+def read(flow: http.HTTPFlow, router: Router, places: KeyHeaders = PROTOCOL_KEYS) -> RequestHead:
+    """Return what the head of *flow* says, before its credentials in *places* are replaced."""
     path = flow.request.path.partition("?")[0]
     named = dialects.endpoint(flow.request.method, path)
     to, behind = _destination(flow, named, router), reverse(flow)
     endpoint = router.destinations.resolve(named, flow.request.path, flow.request.headers, to, behind)
     serves = router.destinations.serves(endpoint, to, behind)
     incomplete = flow.is_replay is not None and redacted_heads.lacks_credentials(flow.request)
-    return RequestHead(path, endpoint, to, behind, header_fields.read(flow.request.headers), serves, incomplete)
+    headers = header_fields.read(flow.request.headers)
+    keyed = any(places.keys_in(headers, flow.request.path))
+    return RequestHead(path, endpoint, to, behind, headers, serves, incomplete, keyed)
 
 
 def endpoint_shown(flow: http.HTTPFlow, head: RequestHead, router: Router) -> Endpoint:
@@ -60,19 +64,24 @@ def passes(flow: http.HTTPFlow, head: RequestHead, router: Router) -> bool:
     """Whether *flow*, which no account serves, passes: by default in regular mode only."""
     if head.serves:
         return False
-    keyed = any(credential_places.keys_in(head.headers, flow.request.path))
-    return router.destinations.passes(head.endpoint, head.destination, reverse=_listener(flow) is not None, keyed=keyed)
+    behind = _listener(flow) is not None
+    return router.destinations.passes(head.endpoint, head.destination, reverse=behind, keyed=head.keyed)
 
 
 def client(
-    flow: http.HTTPFlow, headers: Headers, known: Sequence[clients.Known], key: bytes, router: Router
+    flow: http.HTTPFlow,
+    headers: Headers,
+    known: Sequence[clients.Known],
+    key: bytes,
+    router: Router,
+    places: KeyHeaders = PROTOCOL_KEYS,
 ) -> Client | Refusal:
     """Return the client that sent *flow*; *known* are the clients of the settings, *key* is the master key."""
     if flow.is_replay == "request":
         return replay.client(flow, known, key)
     path, peer = flow.request.path, flow.client_conn.peername
-    found = clients.identify(headers, path, known, key, loopback=bool(peer) and is_loopback(peer[0]))
-    given = None if any(credential_places.keys_in(headers, path)) else router.client_of_address(path, time.time())
+    found = clients.identify(headers, path, known, key, loopback=bool(peer) and is_loopback(peer[0]), places=places)
+    given = None if any(places.keys_in(headers, path)) else router.client_of_address(path, time.time())
     return (clients.with_present_rights(given, known, key) if given else None) or found
 
 

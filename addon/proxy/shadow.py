@@ -11,6 +11,7 @@ from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, context
 from mitmproxy.proxy.layers import websocket
 
+from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..settings.settings import Config
 from ..upstream_url import ANYWHERE
 from ..values.account import Timeouts
@@ -33,8 +34,10 @@ class ShadowDriver(ExchangeDriver):
     body_limit = sys.maxsize
     timeouts = Timeouts(0.0, 0.0, 0.0, 0.0)
 
-    def __init__(self, flow: http.HTTPFlow, around: DriverContext, dialect: str) -> None:
-        super().__init__(flow, around, dialect)
+    def __init__(
+        self, flow: http.HTTPFlow, around: DriverContext, dialect: str, places: KeyHeaders = PROTOCOL_KEYS
+    ) -> None:
+        super().__init__(flow, around, dialect, places)
         self.redacted_heads.hide_login(flow.request)
         self.bodies = PassingBodies(around.keys.passing)
 
@@ -87,8 +90,8 @@ class Passthrough:
 
     is_conversation = False
 
-    def __init__(self, flow: http.HTTPFlow, known: PassingCredentials) -> None:
-        self.redacted_heads = RedactedHeads(flow.request)
+    def __init__(self, flow: http.HTTPFlow, known: PassingCredentials, keys: KeyHeaders = PROTOCOL_KEYS) -> None:
+        self.redacted_heads = RedactedHeads(flow.request, keys)
         self.redacted_heads.hide_login(flow.request)
         self.bodies = PassingBodies(known)
 

@@ -14,18 +14,19 @@ from ..accounts.lease import Lease
 from ..body import Body
 from ..exchange import Exchange
 from ..values import header_names
-from ..values.account import Account
+from ..values.account import Account, CredentialHeader
 from ..values.http import Origin, is_loopback
 from . import message_content
 from .credentials import Credentials
 from .header_fields import HeaderFields
-from .redacted_heads import KEY_PREFIXES, RedactedHeads, aim, names_credential
+from .redacted_heads import RedactedHeads, aim, names_credential
 
 _HEADER_OF_FORM = {
-    **{header_names.credential_form(name): name.title().encode() for name in header_names.CREDENTIALS},
-    "query": b"",  # no header: the key is a parameter of the path
+    **{header_names.credential_form(name): name for name in header_names.CREDENTIALS},
+    "query": "",  # no header: the key is a parameter of the path
 }
 _EXTENSIONS = b"sec-websocket-extensions"  # a compressed message has no size to hold against a limit
+_PROTOCOLS_PLACES = header_names.encoded(header_names.CREDENTIALS)
 _OUR_PREFIX = header_names.OURS.encode()
 _OF_CLIENT = header_names.encoded({*header_names.ACCOUNTS, "cookie"})  # whose account the client's is
 _LENGTHS = frozenset((b"transfer-encoding", b"content-encoding"))
@@ -60,10 +61,12 @@ class UpstreamRequest:
 
     def _choose_fields(self, fields: HeaderFields, server: Server) -> None:
         fields.drop_hops(_connection_value(fields, server))
-        fields.drop(_is_withheld)
+        own = self.heads.keys.encoded_own
+        fields.drop(lambda name: name not in own and _is_withheld(name))
         if self.heads.by_value:
             fields.drop(self.heads.by_value.__contains__)
         if names := self.lease.account.provider.pass_headers:
+            fields.drop((header_names.encoded(names) & own).__contains__)
             for name, value in self.heads.given(names):
                 if not self._is_ours(value):
                     fields.add(name, value)
@@ -117,24 +120,31 @@ class UpstreamRequest:
         for own in account.secret_headers:
             fields.put(own.name.encode(), f"{own.scheme}{self.credentials.value(own.secret)}".encode())
         value = self.credentials.value(account.secret)
-        form = self._form(account, value)
-        header = _HEADER_OF_FORM[form]  # an unknown form must not put a key into the path
-        keeps = header.lower()
-        fields.drop(lambda name: name != keeps and name in KEY_PREFIXES)
-        if not header:
+        place = self._place(account, value)
+        keeps = place.header.lower().encode()
+        others = self.heads.keys.encoded - header_names.encoded(account.provider.pass_headers)
+        fields.drop(lambda name: name != keeps and name in others)
+        if not keeps:
             return credential_places.with_key(path, value)
         # set in place, so that it stands and is spelled as the client had it
-        fields.put(header, KEY_PREFIXES[keeps] + value.encode())
+        fields.put(place.header.encode(), f"{place.prefix}{value}".encode())
         return path
 
-    def _form(self, account: Account, value: str) -> str:
-        form: str = account.provider.credential
+    def _place(self, account: Account, value: str) -> CredentialHeader:
+        """Return the header of the key, without a name where it goes into the query."""
+        form = account.provider.credential
+        if isinstance(form, CredentialHeader):
+            return form
         if form == "auto":
             request = self.exchange.request
-            form = request.credential_form or dialects.of(request.endpoint.dialect).credential_form
-        if form == "x-api-key" and value.startswith("sk-ant-oat"):  # an OAuth token is no API key
-            form = "bearer"
-        return form
+            sent = request.credential_form or dialects.of(request.endpoint.dialect).credential_form
+        else:
+            sent = form
+        if sent == "x-api-key" and value.startswith("sk-ant-oat"):  # an OAuth token is no API key
+            sent = "bearer"
+        keys = self.heads.keys
+        header = sent if sent in keys.own_names else _HEADER_OF_FORM[sent]  # an unknown form must not reach the path
+        return CredentialHeader(header.title(), keys.prefix(header) if header else "")
 
 
 def check_destination(account: Account, origin: Origin, server: Server, *, verified: bool) -> None:
@@ -166,9 +176,11 @@ def _is_withheld(name: bytes) -> bool:
     """
     Whether a client's header does not go up: it is one of ours or a credential, or reveals whose account it is.
 
-    Those in KEY_PREFIXES keep their places: the account's own credential takes one of them, and the others go then.
+    Places of keys in the protocols stay: the account's own credential takes one of them, and the others go then.
     """
-    return name not in KEY_PREFIXES and (name.startswith(_OUR_PREFIX) or name in _OF_CLIENT or names_credential(name))
+    if name in _PROTOCOLS_PLACES:
+        return False
+    return name.startswith(_OUR_PREFIX) or name in _OF_CLIENT or names_credential(name)
 
 
 def _connection_value(fields: HeaderFields, server: Server) -> bytes:

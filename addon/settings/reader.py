@@ -12,6 +12,7 @@ from .. import secret_patterns
 from ..dialects import FAMILIES
 from ..values.account import (
     Account,
+    CredentialHeader,
     Depth,
     ErrorRule,
     Models,
@@ -156,7 +157,7 @@ PROVIDER = Section(
     {
         "preset": yaml_document.one_of(*PRESETS),
         "base_url": syntax.base_url,
-        "credential": _choice(Provider, "credential"),
+        "credential": syntax.CREDENTIAL,
         "stamp": STAMP,
         "echo": ECHO,
         "timeouts": TIMEOUTS,
@@ -318,8 +319,19 @@ def _draft(setting: Setting, values: dict[str, Any]) -> _Draft:
             where.note("must hold at least one account")
     read, clients = values.pop("accounts", ()), values.pop("clients", ())
     config = Config(accounts=tuple(_accounts(read, entries)), clients=tuple(_clients(clients)), **values)
+    _check_signals(members.get("sessions"), config)
     used = [*clients, *(one for one in read if one[1].get("enabled", True))]
     return _Draft(config, where, tuple(found for each in used for found in _secrets(*each)))
+
+
+def _check_signals(setting: Setting | None, config: Config) -> None:
+    """Note a header of a signal in which a provider gets its key: its value is never read."""
+    keys = {each.header.lower(): each.header for each in config.credential_headers}
+    if setting is None or not keys.keys() & set(config.sessions.headers):
+        return
+    for item in setting.members()["headers"].items():
+        if name := keys.get(item.scalar("a header").text.lower()):
+            item.note(f"names no conversation: {name} carries a key, and its value is never read")
 
 
 def _secrets(setting: Setting, values: Mapping[str, Any]) -> Iterator[tuple[Setting, Secret]]:
@@ -394,7 +406,19 @@ def _provider_entry(name: str, setting: Setting, values: dict[str, Any]) -> _Pro
         error_rules=tuple(values.get("error_rules", ())) + base.provider.error_rules,
         **{key: value for key, value in values.items() if key not in _MERGED},
     )
+    _check_header_of_key(setting, provider)
     return _ProviderEntry(provider, url, stated="base_url" in stated or base.stated)
+
+
+def _check_header_of_key(setting: Setting, provider: Provider) -> None:
+    """Note a setting of *provider* that sends another value in the header of its key."""
+    if not isinstance(provider.credential, CredentialHeader):
+        return
+    members, name = setting.members(), provider.credential.header
+    if name.lower() in provider.pass_headers:
+        members.get("pass_headers", setting).note(f"{name} must not pass: it carries the account's own credential")
+    if name.lower() in {stamped.lower() for stamped in provider.stamp.headers}:
+        members.get("stamp", setting).note(f"{name} must not be stamped: it carries the account's own credential")
 
 
 def _accounts(read: Iterable[_Values], entries: Mapping[str, _ProviderEntry | None]) -> Iterator[Account]:
@@ -425,6 +449,10 @@ def _account(setting: Setting, values: dict[str, Any], entries: Mapping[str, _Pr
     bounds = {"slots": provider.slots, "serialize": provider.serialize}
     rules = tuple(values.pop("error_rules", ())) + provider.error_rules
     own = values.get("headers", {})
+    if (key := provider.credential) and isinstance(key, CredentialHeader):
+        for name, header in own.items():
+            if name.lower() == key.header.lower():
+                header.setting.note("must not be set here: the credential comes from key: only")
     return Account(
         provider=entry.provider,
         secret=values["key"],

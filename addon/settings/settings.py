@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..values.account import Account, Secret
+from ..values.account import Account, CredentialHeader, Secret
 
 StrategyName = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
 RepeatSlow = Literal["none", "streams", "all"]
@@ -171,3 +171,9 @@ class Config:
             replace(account, enabled=False, switched_off=True) if account.id in off else account
             for account in self.accounts
         ))  # fmt: skip
+
+    @property
+    def credential_headers(self) -> tuple[CredentialHeader, ...]:
+        """The headers of their own in which providers of the accounts get a key."""
+        forms = (account.provider.credential for account in self.accounts)
+        return tuple(dict.fromkeys(form for form in forms if isinstance(form, CredentialHeader)))

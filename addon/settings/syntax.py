@@ -6,14 +6,14 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from .. import secret_patterns
 from ..crosstalk.detectors import DETECTORS
 from ..dialects import FAMILIES
 from ..values import header_names
-from ..values.account import Secret
+from ..values.account import CredentialForm, CredentialHeader, Secret
 from ..values.http import DEFAULT_PORTS, Origin
 from . import yaml_document
 from .settings import TIERS
@@ -28,6 +28,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _MEMBER = re.compile(r"[^.\s]{1,128}(?:\.[^.\s]{1,128})?")
 _MEMBER_PATH = re.compile(r"[^.\s]{1,128}(?:\.[^.\s]{1,128}){0,7}")
+_KEY_PREFIX = re.compile(r"[!-~][ -~]{0,62}[^0-9A-Za-z]|[^ 0-9A-Za-z]")
 _FIELD = re.compile(r"\{(\w+)\}")
 _FIELDS = ("request_id", "request_guid", "session_id", "model_id", "thread_id")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -220,6 +221,39 @@ def header_name(setting: Setting, name: str) -> str:
     if lower.startswith(header_names.OURS):
         raise setting.wrong("must not be set here: X-Patchbay-* is Patchbay's own")
     return _without_key(setting, name, secret_patterns.may_be_key)
+
+
+def _credential_header(setting: Setting, values: dict[str, Any]) -> CredentialHeader:
+    if "header" not in values:
+        raise InvalidSetting
+    return CredentialHeader(values["header"], values.get("prefix", ""))
+
+
+def _own_header(setting: Setting) -> str:
+    name = yaml_document.text(setting)
+    lower = name.lower()
+    if lower in get_args(CredentialForm):
+        raise setting.wrong(f"is the name of a form of a key: write credential: {lower}")
+    if not _HEADER_NAME.fullmatch(name):
+        raise setting.wrong("is not a header name")
+    if lower in _CREDENTIAL_HEADERS - header_names.CREDENTIALS.keys() or lower in header_names.ACCOUNTS:
+        raise setting.wrong("must not carry the key: it names a client, and Patchbay keeps it from providers")
+    if lower in _PROXY_HEADERS or lower.startswith(header_names.OURS):
+        raise setting.wrong("must not carry the key: it belongs to the connection, to the body or to Patchbay")
+    return _without_key(setting, name, secret_patterns.may_be_key)
+
+
+def _key_prefix(setting: Setting) -> str:
+    found = "" if setting.is_null else setting.scalar("what stands before the key").text
+    if found and not _KEY_PREFIX.fullmatch(found):
+        raise setting.wrong("must be visible ASCII characters and end with a blank or a sign, as in 'Token '")
+    return _without_key(setting, found, secret_patterns.may_be_key)
+
+
+CREDENTIAL = Either(
+    yaml_document.one_of(*get_args(CredentialForm)),
+    Section({"header": _own_header, "prefix": _key_prefix}, _credential_header, needs=("header",)),
+)
 
 
 def echo_header(setting: Setting, name: str) -> str:

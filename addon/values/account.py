@@ -85,6 +85,14 @@ class ErrorRule:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialHeader:
+    """A header of a provider's own that carries the key, behind *prefix*."""
+
+    header: str
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """
     One service at one base URL. *base_url* is a URL, `reverse` (the upstream of `--mode reverse:`) or empty.
@@ -97,7 +105,7 @@ class Provider:
     preset: str
     families: frozenset[str]
     base_url: str = ""
-    credential: CredentialForm = "auto"
+    credential: CredentialForm | CredentialHeader = "auto"
     stamp: Stamp = Stamp()
     echo: Echo = Echo()
     timeouts: Timeouts = Timeouts()

@@ -36,8 +36,8 @@ TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the acco
 
 
 def credential_form(name: str) -> str:
-    """Return the `CredentialForm` of the key in the header *name*, one of CREDENTIALS."""
-    return "bearer" if CREDENTIALS[name] else name
+    """Return the form of a key in the header *name*: a `CredentialForm`, or the name of a provider's own header."""
+    return "bearer" if CREDENTIALS.get(name) else name
 
 
 def encoded(names: Iterable[str]) -> frozenset[bytes]:

@@ -14,6 +14,7 @@ from mitmproxy.test import tflow
 from patchbay import dialects
 from patchbay.accounts.lease import Lease
 from patchbay.body import Body
+from patchbay.credential_places import KeyHeaders
 from patchbay.exchange import Exchange
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.exchange_driver import DriverContext, ExchangeDriver, RequestTarget
@@ -68,7 +69,8 @@ class Driven:
             lambda flow, exchange: None,
             lambda flow, exchange, decision: self.decisions.append(decision),
         )
-        self.driver = ExchangeDriver(self.flow, around, self.endpoint.dialect)
+        self.places = KeyHeaders(self.router.config.credential_headers)
+        self.driver = ExchangeDriver(self.flow, around, self.endpoint.dialect, self.places)
         self.driver.target = RequestTarget(self.endpoint, origin, "bearer")
         self.server = Server(address=(origin.host, origin.port))
         self.server.tls = origin.scheme == "https"

@@ -62,6 +62,43 @@ def test_every_form_of_a_credential_has_its_place() -> None:
     assert [form for form, header in upstream_request._HEADER_OF_FORM.items() if not header] == ["query"]
 
 
+TICKET = {"header": "X-Acme-Ticket", "prefix": "Token "}
+
+
+@each_row("came", ["Authorization", "X-API-Key", "X-Acme-Ticket", "x_acme", ""])
+def test_the_credential_stands_in_the_header_that_the_settings_name(came: str) -> None:
+    driven = Driven("provider: own", headers=[(came, CLIENT_KEY)] if came else [], more=provider(credential=TICKET))
+    sent = driven.sent()
+
+    assert sent.headers.get_all("x-acme-ticket") == [f"Token {KEY}"]
+    assert not {header for header, _ in FORMS.values()} & {field.lower() for field in sent.headers}
+    assert CLIENT_KEY not in repr(sent.headers.fields)
+    assert CLIENT_KEY not in repr(driven.flow.get_state()) or came == "x_acme"
+    assert KEY not in repr(driven.flow.get_state())
+
+
+def test_a_header_that_carries_anothers_key_goes_to_nobody_else_unless_it_passes() -> None:
+    """The first account goes up; the second is there for the header that its provider names."""
+    second = "\n  - {id: second, provider: acme, key: example-2, enabled: false}"
+    acme = f"\n  acme: {{preset: openai, credential: {json.dumps(TICKET)}}}"
+    for passes, expected in (([], []), (["X-Acme-Ticket"], ["of the client"])):
+        more = provider(pass_headers=passes) + acme
+        driven = Driven("provider: own}" + second[:-1], headers=[("X-Acme-Ticket", "of the client")], more=more)
+
+        assert driven.sent().headers.get_all("x-acme-ticket") == expected
+        assert "of the client" not in repr(driven.flow.get_state())
+
+
+def test_an_account_takes_the_place_that_the_client_used_also_one_of_the_settings() -> None:
+    second = "\n  - {id: second, provider: acme, key: example-2, enabled: false}"
+    acme = f"\n  acme: {{preset: openai, credential: {json.dumps(TICKET)}}}"
+    driven = Driven("provider: own}" + second[:-1], headers=[("x-acme-ticket", "mine")], more=provider() + acme)
+    sent = driven.sent(driven.places.form(driven.driver.request_headers(), "/") or "x-acme-ticket")
+
+    assert sent.headers["x-acme-ticket"] == f"Token {KEY}"
+    assert "authorization" not in sent.headers
+
+
 @pytest.mark.parametrize("came", [f"&key={CLIENT_KEY}", ""])
 def test_the_credential_of_a_query_is_in_the_path_alone(came: str) -> None:
     headers = [("Api-Key", "x" * 30)]

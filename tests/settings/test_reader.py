@@ -26,6 +26,7 @@ from patchbay.settings.yaml_document import Each, Either, Named, Read, Section
 from patchbay.values import account as account_module
 from patchbay.values.account import (
     Account,
+    CredentialHeader,
     Echo,
     ErrorRule,
     Models,
@@ -348,6 +349,35 @@ def test_an_entry_under_the_name_of_a_preset_changes_it() -> None:
         ("{preset: genric}", "m.preset: 'genric' is none of generic, openai, openai_compatible, anthropic, gemini"),
         ("{preset: openai, base_url: x}", "m.base_url: must begin with https://"),
         ("{preset: openai, credential: barer}", "m.credential: 'barer' is none of auto, bearer"),
+        ("{preset: openai, credential: {prefix: 'Token '}}", "m.credential: header is missing"),
+        (
+            "{preset: openai, credential: {header: bearer}}",
+            "m.credential.header: is the name of a form of a key: write",
+        ),
+        ("{preset: openai, credential: {header: 'a b'}}", "m.credential.header: is not a header name"),
+        ("{preset: openai, credential: {header: Cookie}}", "m.credential.header: must not carry the key: it names a"),
+        (
+            "{preset: openai, credential: {header: ChatGPT-Account-Id}}",
+            "m.credential.header: must not carry the key: it",
+        ),
+        ("{preset: openai, credential: {header: Host}}", "m.credential.header: must not carry the key: it belongs to"),
+        ("{preset: openai, credential: {header: X-Patchbay-A}}", "m.credential.header: must not carry the key: it bel"),
+        (
+            "{preset: openai, credential: {header: X-A, prefix: Token}}",
+            "m.credential.prefix: must be visible ASCII char",
+        ),
+        (
+            "{preset: openai, credential: {header: X-A, prefix: ' a '}}",
+            "m.credential.prefix: must be visible ASCII char",
+        ),
+        (
+            "{preset: openai, credential: {header: X-A}, pass_headers: [x-a]}",
+            "m.pass_headers: X-A must not pass: it carries the account's own credential",
+        ),
+        (
+            "{preset: openai, credential: {header: X-A}, stamp: {headers: {x-a: a}}}",
+            "m.stamp: X-A must not be stamped: it carries the account's own credential",
+        ),
         ("{preset: openai, stamp: {headers: {A: '{reqest_id}'}}}", "m.stamp.headers.A: {reqest_id} is none of"),
         ("{preset: openai, stamp: {headers: {Cookie: a}}}", "m.stamp.headers.Cookie: must not be set here"),
         ("{preset: openai, stamp: {body: {a.b.c: a}}}", "m.stamp.body.a.b.c: must name a member of the body"),
@@ -360,6 +390,27 @@ def test_a_provider_that_will_not_do(text: str, said: str) -> None:
     (found,) = mistakes(f"providers:\n  m: {text}\naccounts: [{{id: a, provider: m, key: env:A}}]")
 
     assert found.partition(" ")[2].startswith(f"providers.{said}")
+
+
+def test_a_key_in_a_header_of_its_own_is_read() -> None:
+    own = "providers: {m: {preset: openai, credential: {header: X-Acme-Token, prefix: 'Token '}}}\n"
+    found = load(own + "accounts: [{id: a, provider: m, key: env:A}]", "c")
+
+    assert found.accounts[0].provider.credential == CredentialHeader("X-Acme-Token", "Token ")
+    assert found.credential_headers == (CredentialHeader("X-Acme-Token", "Token "),)
+
+
+def test_the_header_of_the_key_holds_nothing_else() -> None:
+    text = (
+        "sessions: {headers: [x-acme-chat]}\n"
+        "providers: {m: {preset: openai, credential: {header: X-Acme-Chat}}}\n"
+        "accounts:\n- {id: a, provider: m, key: env:A, headers: {x-acme-chat: a}}\n"
+    )
+
+    assert mistakes(text) == [
+        "c:1:22: sessions.headers[0]: names no conversation: X-Acme-Chat carries a key, and its value is never read",
+        "c:4:59: accounts[0].headers.x-acme-chat: must not be set here: the credential comes from key: only",
+    ]
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------
@@ -461,6 +512,7 @@ KINDS: dict[type, tuple[Section, set[str]]] = {  # a value → its section, and 
     Account: (reader.ACCOUNT, {"place", "switched_off"}),
     Models: (reader.MODELS, set()),
     Provider: (reader.PROVIDER, {"name", "layout"}),
+    CredentialHeader: (syntax.CREDENTIAL.long, set()),
     Stamp: (reader.STAMP, set()),
     Echo: (reader.ECHO, set()),
     Timeouts: (reader.TIMEOUTS, {"whole_first_byte", "whole_idle"}),

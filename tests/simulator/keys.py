@@ -6,6 +6,8 @@ from urllib.parse import parse_qs
 
 from .exchange import Incoming
 
+OWN_HEADER = "x-acme-ticket"  # of a provider with a place of its own, whose name says nothing of a key
+
 
 def credentials(incoming: Incoming, query: str) -> list[tuple[str, str]]:
     """Return every credential of the request as (form, value), in the order in which providers look for them."""
@@ -15,6 +17,8 @@ def credentials(incoming: Incoming, query: str) -> list[tuple[str, str]]:
         if form == "authorization":
             scheme, _, token = value.partition(" ")
             found.append((scheme.lower(), token.strip()))
+        elif form == OWN_HEADER:
+            found.append((form, value.removeprefix("Token ")))
         elif form in ("x-api-key", "x-goog-api-key", "api-key"):
             found.append((form, value))
     return found + [("query", value) for value in parse_qs(query).get("key", [])]

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import client_tool, dialects
 from .accounts import refusals
+from .accounts.absent import Absent
 from .accounts.lease import Lease
 from .accounts.quoted_text import ClientText
 from .answer.reader import AnswerReader
@@ -243,7 +244,7 @@ def _moved(attempts: list[Attempt]) -> tuple[str, str]:
     if account.id == last:
         return "", ""
     cause, detail = refusals.cause_of(first.outcome)
-    return account.id, refusals.reason(refusals.Absent(account.id, account.provider.name, cause, detail))
+    return account.id, refusals.reason(Absent(account.id, account.provider.name, cause, detail))
 
 
 def _client_request_id(headers: Headers) -> str:

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from patchbay.accounts import cooldown, refusals, selection, upstream_faults
+from patchbay.accounts.absent import Absent
 from patchbay.cli.main import COMMANDS
 from patchbay.crosstalk import host_habits
 from patchbay.crosstalk.detectors import DETECTORS
@@ -786,7 +787,7 @@ def test_what_the_tools_show_is_what_they_are_told_today() -> None:
 def test_the_message_on_the_page_of_headers_is_one_of_today() -> None:
     noon = 12 * 3600.0
     accounts = [
-        refusals.Absent(name, "openai", "quota", "429", True, None, noon + lasts)
+        Absent(name, "openai", "quota", "429", True, None, noon + lasts)
         for name, lasts in (("team-1", 5 * 3600 + 2410), ("team-2", 2 * 3600 + 300))
     ]
 
@@ -795,5 +796,5 @@ def test_the_message_on_the_page_of_headers_is_one_of_today() -> None:
 
 def _told(cause: refusals.Cause, *, hinted: bool = False) -> Refusal:
     at = 20.0 if hinted else None
-    accounts = [refusals.Absent(name, "generic", cause, "429", hinted, at, at) for name in ("amber", "birch")]
+    accounts = [Absent(name, "generic", cause, "429", hinted, at, at) for name in ("amber", "birch")]
     return refusals.none_left("sim-large", accounts, 0)

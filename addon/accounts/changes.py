@@ -12,6 +12,7 @@ from typing import Literal
 
 from ..values.account import Account
 from . import refusals
+from .absent import Absent, Cause
 from .bindings import Bindings
 from .health import Health
 
@@ -30,7 +31,7 @@ class Rest:
     """
 
     lanes: tuple[str, ...]
-    cause: refusals.Cause
+    cause: Cause
     reason: str
     since: float
     until: float
@@ -104,7 +105,7 @@ class Changes:
         worst = max(whole or found, key=lambda each: each[1].until)[1]
         outcome = worst.outcome
         cause, detail = refusals.cause_of_cooldown(worst.kind, outcome)
-        reason = refusals.reason(refusals.Absent(account, "", cause, detail, worst.hinted))
+        reason = refusals.reason(Absent(account, "", cause, detail, worst.hinted))
         lanes = () if whole else tuple(sorted({lane or "" for lane, _ in found}))
         stated = worst.until - worst.set_at if worst.hinted and outcome and not outcome.failure else None
         return Rest(lanes, cause, reason, worst.since, worst.until, stated)

@@ -10,6 +10,7 @@ from .. import upstream_url
 from ..values.account import Account
 from ..values.http import Origin
 from . import models, refusals
+from .absent import Absent, Cause
 from .account_limits import Demand, is_limited, limits_of
 from .cooldown import TRANSIENT
 from .health import Health
@@ -126,31 +127,31 @@ class Eligibility:
             return False
         return now < (self._health.usable_at(account, lane, now) or now) <= ask.preferred_until
 
-    def absent(self, ask: Ask, option: Option, now: float) -> refusals.Absent:
+    def absent(self, ask: Ask, option: Option, now: float) -> Absent:
         """Return why *option* cannot serve and until when, for a message."""
         account, lane, provider = option.account.id, option.lane, option.account.provider.name
         if option.obstacle == "disabled":
-            off: refusals.Cause = "switched_off" if option.account.switched_off else "disabled"
-            return refusals.Absent(account, provider, off, option.reason)
+            off: Cause = "switched_off" if option.account.switched_off else "disabled"
+            return Absent(account, provider, off, option.reason)
         if upstream_url.is_anywhere(option.origin):
-            return refusals.Absent(account, provider, "no_upstream")
+            return Absent(account, provider, "no_upstream")
         if option.limit is not None:  # a slot may be released at any moment
-            return refusals.Absent(account, provider, "busy", option.reason, chance=self.free_at(option, now) or now)
+            return Absent(account, provider, "busy", option.reason, chance=self.free_at(option, now) or now)
         blocking = self._health.blocking(account, lane, now)
         if blocking is None:
             outcome = ask.ended.get(account)
             cause, detail = refusals.cause_of(outcome)
             soon = outcome is not None and outcome.kind in TRANSIENT  # the next request may go there at once
-            return refusals.Absent(account, provider, cause, detail, chance=now if soon else None)
+            return Absent(account, provider, cause, detail, chance=now if soon else None)
         cooldown = blocking[1]
         cause, detail = refusals.cause_of_cooldown(cooldown.kind, cooldown.outcome)
         chance, deadline = self._health.usable_at(account, lane, now), self._health.deadline(account, lane, now)
         if not cooldown.hinted:  # no provider stated the end: the next probe is the best that is known
             probe = self._health.next_probe(account, lane, now)
             chance = probe if chance is None else min(chance, probe)
-        return refusals.Absent(account, provider, cause, detail, cooldown.hinted, chance, deadline)
+        return Absent(account, provider, cause, detail, cooldown.hinted, chance, deadline)
 
-    def all_absent(self, ask: Ask, now: float) -> Iterator[refusals.Absent]:
+    def all_absent(self, ask: Ask, now: float) -> Iterator[Absent]:
         """Yield why each account that serves the model of *ask* cannot serve now."""
         for option in self.options(ask, now):
             meant = not ask.pin or option.account.id == ask.pin

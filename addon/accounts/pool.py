@@ -19,7 +19,8 @@ from ..values.account import Account, OutcomeKind
 from ..values.answer import Head
 from ..values.decision import BindingKind, Candidate, Identity, Outcome, Refusal, Wait
 from ..values.http import Client, Origin, PriorServing
-from . import models, refusals, selection, stated_limits
+from . import mends, models, refusals, selection, stated_limits
+from .absent import Absent
 from .bindings import Bindings, Key
 from .changes import AccountChange, Changes
 from .cooldown import TRANSIENT
@@ -241,9 +242,11 @@ class Accounts:
             return None
         ask = Ask(family, destination, reverse or upstream_url.ANY_ORIGIN, "", Identity(), client)
         absent = [self._eligibility.absent(ask, option, now) for option in self._eligibility.options(ask, now)]
-        return refusals.all_disabled(absent, family, now, anywhere=destination is None)
+        usable = [one for one in self._config.accounts if one.enabled and client.may_use(one.provider.name)]
+        others = {other for one in usable for other in one.provider.families} - {family}
+        return refusals.all_disabled(absent, family, now, anywhere=destination is None, others=others)
 
-    def absent(self, ask: Ask, now: float) -> list[refusals.Absent]:
+    def absent(self, ask: Ask, now: float) -> list[Absent]:
         """Return why each account that serves the model of *ask* cannot serve now."""
         return list(self._eligibility.all_absent(ask, now))
 
@@ -273,9 +276,10 @@ class Accounts:
     def _among_all(self, ask: Ask, now: float) -> Lease | Wait | Refusal:
         options = self._eligibility.options(ask, now)
         if ask.pin:
-            options = [option for option in options if option.account.id == ask.pin]
-            if not options:
-                return refusals.account_unknown(ask.pin)
+            pinned = [option for option in options if option.account.id == ask.pin]
+            if not pinned:
+                return refusals.account_unknown(ask.pin, [option.account.id for option in options])
+            options = pinned
         if ask.prior_serving and (decided := self._as_before(ask, ask.prior_serving, options, now)):
             return decided
         if ask.avoided:
@@ -520,7 +524,8 @@ class Accounts:
         unserved = (name for name in asked if not any(models.serves(each.account, name) for each in options))
         model = next(unserved, ask.model)
         if not absent:
-            return refusals.unserved(model)
+            accounts = [each.account for each in options]
+            return refusals.unserved(model, mends.of_model(model, accounts, ask.client.models))
         return self._lasting(ask, refusals.none_left(model, absent, now, ask.family), now)
 
     def _lasting(self, ask: Ask, refusal: Refusal, now: float) -> Refusal:

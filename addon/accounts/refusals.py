@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import get_args
 
 from .. import dialects
 from ..dialects.errors import LONGEST_WAIT
-from ..values.account import OutcomeKind
 from ..values.answer import FailureKind
 from ..values.decision import Outcome, Refusal
+from . import mends
+from .absent import REASONS, Absent, Cause, Failed
 from .cooldown import CooldownKind
 
 _MAX_NAME = 256
@@ -32,28 +33,6 @@ _MAX_ID, _MAX_MODEL, _MAX_DETAIL = 32, 80, 60  # characters, since a tool shows 
 _DAY = 86400.0
 FAR = 60.0  # seconds to a reset; beyond it the client gets our refusal instead of the provider's own 429
 _LIMITED = frozenset({"model_cooldown", "usage_limit_reached"})
-
-# `unreachable`: no connection; `unanswered`: no whole answer; `tried`: it failed in this exchange, for no known reason.
-_Failed = Literal["unreachable", "unanswered", "unreadable", "no_key"]
-Cause = OutcomeKind | _Failed | Literal["no_upstream", "disabled", "tried", "busy", "paused", "switched_off"]
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """
-    An account that serves such requests but cannot now.
-
-    *cause* and *detail* say why; *hinted*: the provider stated the end. *chance* is when a request may go there next,
-    *deadline* when its cooldown ends; None: not known, or nothing to wait for.
-    """
-
-    account: str
-    provider: str
-    cause: Cause
-    detail: str = ""
-    hinted: bool = False
-    chance: float | None = None
-    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +81,7 @@ _WORDS: Mapping[str, str] = MappingProxyType({
     "no_upstream": "its `base_url: reverse` needs `--mode reverse:URL`",
     "cancelled": "cancelled", "tried": "failed", "busy": "busy",
 })  # fmt: skip
-# Reasons that a row of `outcome` may give beyond the kind; never a provider's own words.
-REASONS = ("region or network not supported", "not in this region", "organization disabled", "model not allowed")
+_ANEW = "Start a new conversation"
 _CLOSED = "connection closed without an answer"
 # Errors, as Patchbay, mitmproxy, operating systems and TLS libraries write them, and as they are reported. Those that
 # may quote an upstream come first, by their beginning.
@@ -166,6 +144,7 @@ def none_left(model: str, absent: Sequence[Absent], now: float, family: str = ""
     fields = _fields(model, absent)
     via = f" via provider {fields['provider']}" if "provider" in fields else ""
     message = f"{said.message.format(what=_named(model), via=via)}: {_list(absent, now)}"
+    message = _with_mend(message, mends.of_accounts(_in_order(absent)))
     wait = _wait(absent, now)
     if group in ("rate", "usage limit"):
         fields |= _reset_fields(absent, now)
@@ -176,13 +155,23 @@ def none_left(model: str, absent: Sequence[Absent], now: float, family: str = ""
     return Refusal(status, said.code, message, wait, fields, all(_is_final(each, now) for each in absent), lasts)
 
 
-def all_disabled(absent: Sequence[Absent], family: str, now: float, *, anywhere: bool) -> Refusal:
-    """Refuse because all accounts for *family* are disabled: *absent*; empty: there are none."""
+def all_disabled(
+    absent: Sequence[Absent], family: str, now: float, *, anywhere: bool, others: Collection[str] = ()
+) -> Refusal:
+    """
+    Refuse because all accounts for *family* are disabled: *absent*; empty: there are none.
+
+    *others* are the families of which there are accounts.
+    """
     if absent:
         return none_left("", absent, now, family)
     name = dialects.of_family(family).vendor or family
     where = "" if anywhere else " at this upstream"
-    return Refusal(404, "auth_not_found", f"There is no account here for {name}{where}", final=True)
+    only = " or ".join(sorted(dialects.of_family(other).vendor or other for other in others))
+    message = f"There is no account here for {name}{where}"
+    if only:
+        message += f", only for {only}. Add an account for {name} to the settings, or use a tool for {only}"
+    return Refusal(404, "auth_not_found", message, final=True)
 
 
 def on_the_way_instead(status: int, refusal: Refusal | None) -> Refusal:
@@ -210,20 +199,20 @@ def no_account() -> Refusal:
     return Refusal(404, "auth_not_found", "There is no account here for this request", final=True)
 
 
-def unserved(model: str) -> Refusal:
-    """Refuse because no account serves *model*; a retry does not help."""
+def unserved(model: str, mend: str = "") -> Refusal:
+    """Refuse because no account serves *model*; a retry does not help. *mend* says which models are served."""
     fields: dict[str, object] = {"model": model[:_MAX_NAME], "param": "model"} if model else {}
-    message = f"No account here serves {_named(model)}"
+    message = _with_mend(f"No account here serves {_named(model)}", mend)
     return Refusal(404, "model_not_found", message, fields=fields, final=True)
 
 
 def owner_unavailable(absent: Sequence[Absent], now: float) -> Refusal:
     """Refuse because the request names a resource of the *absent* accounts; empty: of accounts elsewhere."""
     if not absent:
-        message = "This request names something that belongs to an account which is not in this pool"
+        message = f"This request names something that belongs to an account which is not in this pool. {_ANEW}"
         return Refusal(503, "owner_unavailable", message, final=True)
     message = f"This request names something that belongs to an account which cannot be used now: {_list(absent, now)}"
-    return Refusal(503, "owner_unavailable", message, _wait(absent, now))
+    return Refusal(503, "owner_unavailable", f"{message}. Wait, or start a new conversation", _wait(absent, now))
 
 
 def unreadable(why: str) -> Refusal:
@@ -237,9 +226,12 @@ def broken_json() -> Refusal:
     return Refusal(400, "body_unusable", "The body of this request is not a valid JSON object")
 
 
-def account_unknown(account: str) -> Refusal:
-    """Refuse because the request names an *account* that is not in its pool."""
-    return Refusal(400, "account_unknown", f"There is no account {account[:_MAX_NAME]!r} for this request")
+def account_unknown(account: str, there: Sequence[str] = ()) -> Refusal:
+    """Refuse because the request names an *account* that is not in its pool, which has those *there*."""
+    more = f" and {len(there) - NAMED} more" if len(there) > NAMED else ""
+    known = f"There are: {', '.join(_on_one_line(each, _MAX_ID) for each in there[:NAMED])}{more}" if there else ""
+    message = _with_mend(f"There is no account {account[:_MAX_NAME]!r} for this request", known)
+    return Refusal(400, "account_unknown", message)
 
 
 def queue_full(limit: int, absent: Sequence[Absent], now: float) -> Refusal:
@@ -285,7 +277,7 @@ def reason(one: Absent) -> str:
         return detail or word
     if why := next((why for why in REASONS if one.detail.endswith(why)), ""):
         word = f"{word}: {why}"
-    if one.cause not in get_args(_Failed) and not detail.startswith("it ended"):
+    if one.cause not in get_args(Failed) and not detail.startswith("it ended"):
         detail = detail.partition(" ")[0] if detail[:3].isdigit() else ""  # the status; codes are in the journal
     return f"{word} ({detail})" if detail else word
 
@@ -320,8 +312,16 @@ def _is_final(one: Absent, now: float) -> bool:
     return _MESSAGES[_class(one)].final or (one.hinted and one.chance is not None and one.chance - now > LONGEST_WAIT)
 
 
+def _with_mend(message: str, mend: str) -> str:
+    return f"{message}. {mend}" if mend else message
+
+
+def _in_order(absent: Sequence[Absent]) -> list[Absent]:
+    return sorted(absent, key=lambda each: math.inf if each.deadline is None else each.deadline)
+
+
 def _list(absent: Sequence[Absent], now: float) -> str:
-    order = sorted(absent, key=lambda each: math.inf if each.deadline is None else each.deadline)
+    order = _in_order(absent)
     told = [f"{_on_one_line(each.account, _MAX_ID)}: {reason(each)}{_named_end(each, now)}" for each in order[:NAMED]]
     more = [f"{len(order) - NAMED} more"] if len(order) > NAMED else []
     return "; ".join([*told, *more])

@@ -17,7 +17,7 @@ class OutcomeRule:
     """
     One row: any of *codes*, or *phrase* in the message, under one of *statuses* (none: under all) means *kind*.
 
-    A stream has no status. *status_only*: it says no more than the status. *why*, of `refusals.REASONS`: for clients.
+    A stream has no status. *status_only*: it says no more than the status. *why*, of `absent.REASONS`: for clients.
     """
 
     kind: OutcomeKind

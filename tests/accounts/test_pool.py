@@ -894,7 +894,7 @@ def test_a_model_that_no_account_serves_is_final():
 
     assert (refusal.status, refusal.code, refusal.retry_after) == (404, "model_not_found", None)
     assert refusal.final
-    assert refusal.message == "No account here serves model m"
+    assert refusal.message == "No account here serves model m. Served: x"
 
 
 def test_row_d3_disabled_accounts_are_unavailable_and_do_not_hide_a_cooldown():
@@ -1212,9 +1212,20 @@ def test_disabled_accounts_are_named_and_a_family_without_any_is_too():
     """A5: an account that is disabled is told as that, and never as a wrong path."""
     accounts = pool(account("a", enabled=False))
     off = accounts.unserved("openai", None, None, Client(), 0.0)
-    assert (off.status, off.message) == (503, "Every account for this request is disabled: a: disabled in the settings")
+    assert off.status == 503
+    assert off.message == (
+        "Every account for this request is disabled: a: disabled in the settings."
+        " Set `enabled: true` for one in the settings, such as a"
+    )
     none = accounts.unserved("gemini", None, None, Client(), 0.0)
     assert (none.status, none.message) == (404, "There is no account here for Gemini")
+    other = pool(account("a"), account("hidden", provider="anthropic")).unserved(
+        "gemini", None, None, Client(providers=("openai",)), 0.0
+    )
+    assert other.message == (
+        "There is no account here for Gemini, only for OpenAI."
+        " Add an account for Gemini to the settings, or use a tool for OpenAI"
+    )
     elsewhere = pool(account("a", origin=None)).unserved("openai", None, None, Client(), 0.0)
     assert (elsewhere.status, elsewhere.final, elsewhere.message) == (
         503, True, "No account for this request has an upstream: a: its `base_url: reverse` needs `--mode reverse:URL`"
@@ -1549,5 +1560,7 @@ def test_an_account_that_a_command_disabled_says_so():
     assert serve(accounts, ask()).account.id == "b"
     accounts.reload(Config((account("a"), account("b"))).without({"a", "b"}))
     refused = accounts.choose(ask(), 0)
-    assert refused.message.endswith(" is disabled: a: disabled by a command; b: disabled by a command")
+    assert refused.message.endswith(
+        " is disabled: a: disabled by a command; b: disabled by a command. To use one again: patchbay enable a"
+    )
     assert refused.code == "auth_unavailable"

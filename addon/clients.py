@@ -80,6 +80,11 @@ def with_present_rights(client: Client, known: Sequence[Known], secret: bytes) -
     return next((now for one in known if (now := _client(one, secret)).key == client.key), None)
 
 
+def of_name(name: str, known: Sequence[Known], secret: bytes) -> Client | None:
+    """Return the one of the *known* clients that is called *name*, with its present rights."""
+    return next((_client(one, secret) for one in known if one.key.name == name), None)
+
+
 def _client(known: Known, secret: bytes) -> Client:
     key = known.key
     scope = _scope(secret, "client:" + (key.scope or key.name))

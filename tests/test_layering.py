@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings"}),
     frozenset({"identity", "accounts"}),
     frozenset({"state", "clients", "guards", "answer_urls"}),
-    frozenset({"exchange", "transcript"}),
+    frozenset({"exchange", "transcript", "stand_in_key"}),
     frozenset({"failover", "replacement", "destinations", "websocket_history"}),
     frozenset({"access", "request_editor"}),
     frozenset({"router"}),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from .. import secret_patterns
+from ..proxy import incident_files
 from ..proxy.incident_files import FOLDER
-from ..values.decision import session_name
 from . import inputs
 from .inputs import EXIT_FOUND, EXIT_USAGE, CommandError
 from .terminal import visible
@@ -33,7 +32,7 @@ def incidents(arguments: argparse.Namespace) -> int:
         _export(wanted, arguments.export)
         return code
     for each in wanted:
-        print(_shown(each) if arguments.id else visible(_line(each)))
+        print(_shown(each) if arguments.id else visible(incident_files.line(each)))
     if not arguments.id:
         print(secret_patterns.covered(f"incidents in {folder}: {len(wanted)}"))
     return code
@@ -47,27 +46,11 @@ def _read(file: Path) -> dict[str, Any] | None:
         return None
 
 
-def _line(incident: dict[str, Any]) -> str:
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(incident.get("time") or 0)))
-    proofs = {finding.get("detector", "") for finding in incident.get("findings", []) if isinstance(finding, dict)}
-    where = f"{incident.get('provider', '')} {incident.get('account', '')}".strip()
-    victim = incident.get("victim") or "unknown"
-    whose = _victim_session(incident)
-    of = f" of session {session_name(whose)}" if whose else ""
-    session = f"session {session_name(str(incident.get('session') or '')) or 'none'}"
-    return f"{at}  {incident.get('id', '')}  {session}  {where}  victim {victim}{of}  {', '.join(sorted(proofs))}"
-
-
 def _is_named(incident: dict[str, Any], wanted: str) -> bool:
     """Whether *wanted* begins the id, the session, the victim or the session of the victim of *incident*."""
-    told = (*(incident.get(name) for name in ("id", "session", "victim")), _victim_session(incident))
+    whose = incident_files.victim_session(incident)
+    told = (*(incident.get(name) for name in ("id", "session", "victim")), whose)
     return any(str(each or "").startswith(wanted) for each in told)
-
-
-def _victim_session(incident: dict[str, Any]) -> str:
-    findings = [each for each in incident.get("findings", []) if isinstance(each, dict)]
-    named = (each.get("victim_session") for each in findings if each.get("victim") == incident.get("victim"))
-    return next((str(each) for each in named if each), "")
 
 
 def _shown(incident: dict[str, Any]) -> str:

@@ -20,15 +20,17 @@ def proxyserver() -> Any:
     return ctx.master.addons.get("proxyserver")
 
 
-def addresses() -> dict[str, str]:
+def addresses(mode: mode_specs.ProxyMode | None = None) -> dict[str, str]:
     """
-    Return the URLs of the open listeners, as a client on this machine uses them, each with what it is to a client:
-    `base` for a provider's base URL, `proxy` for an HTTP proxy, or nothing.
+    Return the URLs of the open listeners, of *mode* if it is given, as a client on this machine uses them.
+
+    Each has what it is to a client: `base` for a provider's base URL, `proxy` for an HTTP proxy, or nothing.
     """
     return {
         _url(str(address[0]), int(address[1])): _KINDS.get(server.mode.type_name, "")
         for server in proxyserver().servers
         for address in server.listen_addrs
+        if mode is None or _is_alike(server.mode, mode)
     }
 
 
@@ -87,6 +89,10 @@ def send(handler: Any, event: events.Event) -> None:
 
 def _handler(flow: http.HTTPFlow) -> Any:
     return replay.handler(flow) or handler_of(flow.client_conn.id)
+
+
+def _is_alike(one: mode_specs.ProxyMode, other: mode_specs.ProxyMode) -> bool:
+    return (one.type_name, one.data) == (other.type_name, other.data)
 
 
 def _url(host: str, port: int) -> str:

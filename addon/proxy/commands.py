@@ -1,7 +1,8 @@
 """
 The commands of Patchbay, in mitmproxy's command bar and at the control socket.
 
-An addon of its own under the main one. Names of mitmproxy commands begin with `patchbay.`.
+An addon of its own under the main one. What the commands do is in `control_actions`; here they get their names, and
+their results become lines.
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from mitmproxy import command
+import mitmproxy.types
+from mitmproxy import command, exceptions, flow, http
 
 from ..router import Router
-from . import client_connections, option_defaults, release
+from . import control_tables, curl, decision_card, option_defaults
 from .control import ControlServer
-from .control_answers import ProxyStatus
+from .control_actions import ControlActions
 from .control_socket import ControlFailed
 from .credentials import Credentials
-from .lifecycle import Lifecycle, Service
+from .in_flight import InFlight
+from .lifecycle import Lifecycle
+
+_ACCOUNT = mitmproxy.types.Choice("patchbay.accounts.options")
+_NO_FILE = mitmproxy.types.Path()
+_SESSION = mitmproxy.types.Choice("patchbay.sessions.options")
 
 
 class PatchbayCommands:
@@ -29,34 +36,46 @@ class PatchbayCommands:
 
     name = "patchbay_commands"
 
-    def __init__(self, lifecycle: Lifecycle, keys: Credentials) -> None:
+    def __init__(self, lifecycle: Lifecycle, keys: Credentials, in_flight: InFlight) -> None:
         self._lifecycle = lifecycle
-        self._began = time.monotonic()
+        self._keys = keys
+        self._actions = actions = ControlActions(lifecycle, in_flight.settings_changed)
         self._control = ControlServer(self.run, keys.scrub)
-        self._start: asyncio.Task[None] | None = None
-        # by the name at the control socket
+        self._tasks: set[asyncio.Task[object]] = set()
+        # at the control socket; what returns the content of a request is not among them
         self._run: Mapping[str, Callable[..., object]] = {
-            "status": self.status,
-            "wake": self.wake,
+            "status": actions.status,
+            "accounts": actions.accounts,
+            "sessions": actions.sessions,
+            "explain": actions.explain,
+            "incidents": actions.incidents,
+            "wake": actions.wake,
+            "cool": actions.cool,
+            "disable": actions.disable,
+            "enable": actions.enable,
+            "unbind": actions.unbind,
+            "reload": actions.reload,
         }
 
     # -- mitmproxy's events ----------------------------------------------------------------------------------------
 
     def running(self) -> None:
-        self._began = time.monotonic()
         if self._lifecycle.service and not self._lifecycle.refused:
-            self._start = asyncio.get_running_loop().create_task(self._open(), name="patchbay-control")
+            self._start(self._open())
 
     def done(self) -> None:
-        if self._start:
-            self._start.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
         self._control.stop()
 
     async def _open(self) -> None:
         await option_defaults.listening()  # that the socket is there says that the proxy is ready
         await self._control.start(Path(self._router().config.state).expanduser(), os.environ)
 
-    # -- the control socket ----------------------------------------------------------------------------------------
+    def _start(self, work: Awaitable[object]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def run(self, name: str, arguments: Sequence[str]) -> object:
         """Carry out the command *name* of the control socket. Raises ControlFailed."""
@@ -70,21 +89,81 @@ class PatchbayCommands:
         found = function(*arguments)
         return await found if isinstance(found, Awaitable) else found
 
-    def status(self) -> ProxyStatus:
-        """Return how this proxy is reached, and the totals since its start."""
-        listeners = client_connections.addresses()
-        return ProxyStatus(
-            pid=os.getpid(),
-            version=release.version(),
-            addresses=list(listeners),
-            kinds=list(listeners.values()),
-            in_flight=self._lifecycle.in_flight(),
-            mode=self._router().config.mode,
-            uptime_seconds=round(time.monotonic() - self._began, 1),
-            totals=self._service().sessions.totals(),
-        )
-
     # -- mitmproxy's commands --------------------------------------------------------------------------------------
+
+    @command.command("patchbay.status")  # type: ignore[untyped-decorator]
+    def status(self) -> Sequence[str]:
+        """The addresses of this proxy, and what it has done since its start."""
+        return control_tables.status(_said(self._actions.status))
+
+    @command.command("patchbay.accounts")  # type: ignore[untyped-decorator]
+    def accounts(self) -> Sequence[str]:
+        """How every account stands: why it is not used, until when, and what uses it."""
+        return control_tables.accounts(_said(self._actions.accounts), time.time())
+
+    @command.command("patchbay.sessions")  # type: ignore[untyped-decorator]
+    def sessions(self, name: str = "") -> Sequence[str]:
+        """The conversations, the latest first; with the begin of a *name*, its account changes too."""
+        return control_tables.sessions(_said(self._actions.sessions, name), time.time(), moves=bool(name))
+
+    @command.command("patchbay.wake")  # type: ignore[untyped-decorator]
+    @command.argument("account", type=_ACCOUNT)  # type: ignore[untyped-decorator]
+    def wake(self, account: str) -> str:
+        """Use *account* again, whatever it rests for."""
+        return _said(self._actions.wake, account)
+
+    @command.command("patchbay.cool")  # type: ignore[untyped-decorator]
+    @command.argument("account", type=_ACCOUNT)  # type: ignore[untyped-decorator]
+    def cool(self, account: str, seconds: str = "") -> str:
+        """Send nothing to *account* for so many *seconds*, 600 if none are given."""
+        return _said(self._actions.cool, account, seconds)
+
+    @command.command("patchbay.disable")  # type: ignore[untyped-decorator]
+    @command.argument("account", type=_ACCOUNT)  # type: ignore[untyped-decorator]
+    def disable(self, account: str) -> str:
+        """Send nothing to *account* until it is enabled, also after a restart."""
+        return _said(self._actions.disable, account)
+
+    @command.command("patchbay.enable")  # type: ignore[untyped-decorator]
+    @command.argument("account", type=_ACCOUNT)  # type: ignore[untyped-decorator]
+    def enable(self, account: str) -> str:
+        """Use *account* again after patchbay.disable."""
+        return _said(self._actions.enable, account)
+
+    @command.command("patchbay.unbind")  # type: ignore[untyped-decorator]
+    @command.argument("session", type=_SESSION)  # type: ignore[untyped-decorator]
+    def unbind(self, session: str) -> str:
+        """Forget the account of *session*: its next request gets another one where it can."""
+        return _said(self._actions.unbind, session)
+
+    @command.command("patchbay.explain")  # type: ignore[untyped-decorator]
+    def explain(self, flow: flow.Flow) -> Sequence[str]:
+        """What was decided about *flow*, and why."""
+        rows = decision_card.rows(flow.metadata)
+        return control_tables.rows(rows) or ["no account was chosen for this flow: it passed, or it was refused before"]
+
+    @command.command("patchbay.curl")  # type: ignore[untyped-decorator]
+    def curl(self, flow: flow.Flow, file: mitmproxy.types.Path = _NO_FILE) -> str:
+        """A curl command that sends *flow* again: this proxy, same session, same account. Into *file*, if named."""
+        if not isinstance(flow, http.HTTPFlow):
+            raise exceptions.CommandError("only an HTTP request has a command line")
+        line: str = _said(curl.command_line, flow, self._key(), self._keys.key_headers)
+        if not file:
+            return line
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as written:
+            written.write(line + "\n")
+        return f"written to {file}: run it with bash within an hour"
+
+    @command.command("patchbay.reload")  # type: ignore[untyped-decorator]
+    def reload(self) -> str:
+        """Read the settings and the keys in files again; the log says what came of it."""
+        self._start(self._actions.reload())
+        return "the settings are read again; the log says what came of it"
+
+    @command.command("patchbay.incidents")  # type: ignore[untyped-decorator]
+    def incidents(self) -> Sequence[str]:
+        """The recorded answers that belonged to another request."""
+        return _said(self._actions.incidents) or ["no incidents"]
 
     @command.command("patchbay.habits")  # type: ignore[untyped-decorator]
     def habits(self) -> Sequence[str]:
@@ -101,23 +180,30 @@ class PatchbayCommands:
         found = self._router().memory.habits.reset(host, detector, time.time())
         return f"{found} rules of {host} are forgotten" if found else f"nothing is known of {host} {detector}".rstrip()
 
-    @command.command("patchbay.wake")  # type: ignore[untyped-decorator]
-    def wake(self, account: str) -> str:
-        """Use *account* again, whatever it rests for."""
-        known = [each.id for each in self._router().config.accounts]
-        if account not in known:
-            return f"there is no account {account}; there are: {', '.join(known) or 'none'}"
-        self._router().state.wake(account, time.time())
-        return f"account {account} may be used again"
+    @command.command("patchbay.accounts.options")  # type: ignore[untyped-decorator]
+    def account_options(self) -> Sequence[str]:
+        """The ids of the accounts, for completion."""
+        return _said(self._actions.account_names)
 
-    # --------------------------------------------------------------------------------------------------------------
+    @command.command("patchbay.sessions.options")  # type: ignore[untyped-decorator]
+    def session_options(self) -> Sequence[str]:
+        """The short names of the sessions, for completion."""
+        return _said(self._actions.session_names)
 
     # methods, since mitmproxy reads every attribute when it looks for commands
 
-    def _service(self) -> Service:
-        if self._lifecycle.service is None:
-            raise ControlFailed("this proxy could not start")
-        return self._lifecycle.service
-
     def _router(self) -> Router:
-        return self._service().router
+        assert self._lifecycle.service is not None
+        return self._lifecycle.service.router
+
+    def _key(self) -> bytes:
+        assert self._lifecycle.service is not None
+        return self._lifecycle.service.key
+
+
+def _said[**P, T](function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Return what *function* returns; its refusal is an error of mitmproxy's command."""
+    try:
+        return function(*arguments, **named)
+    except ControlFailed as e:
+        raise exceptions.CommandError(str(e)) from e

@@ -48,6 +48,48 @@ class ProxyStatus(msgspec.Struct, frozen=True):
     totals: Totals = Totals()
 
 
+class LaneShown(msgspec.Struct, frozen=True):
+    """An account for one model. *until*: when it may be used next."""
+
+    model: str = ""
+    state: str = ""
+    reason: str = ""
+    until: float | None = None
+
+
+class AccountShown(msgspec.Struct, frozen=True):
+    """
+    How an account stands. *reason*: why it is not used, in words; *until*: to which time (None: it is used).
+
+    *queue* requests wait for it. *requests* and *tokens* are the used parts of the limits *rpm* and *tpm* (0: none).
+    *sessions* have it as their home; *exchanges* were served by it since the start.
+    """
+
+    account: str = ""
+    provider: str = ""
+    state: str = ""
+    reason: str = ""
+    until: float | None = None
+    in_flight: int = 0
+    queue: int = 0
+    requests: float = 0.0
+    rpm: int = 0
+    tokens: float = 0.0
+    tpm: int = 0
+    sessions: int = 0
+    exchanges: int = 0
+    lanes: list[LaneShown] = []
+
+
+class ExchangeShown(msgspec.Struct, frozen=True):
+    """The last exchange of the conversation *session*: what happened, as rows of a label and its text."""
+
+    session: str = ""
+    time: float = 0.0
+    request_id: str = ""
+    rows: list[tuple[str, str]] = []
+
+
 class MoveShown(msgspec.Struct, frozen=True):
     """A change of a conversation's account at *time*."""
 

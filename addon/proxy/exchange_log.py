@@ -77,7 +77,7 @@ class ExchangeLog:
         if self._router.memory.habits.has_news:
             for news in self._router.memory.habits.news():
                 logger.log(logging.INFO if news.over else logging.WARNING, "patchbay: %s", report.demotion(news))
-        self._sessions.record(decision, exchange.candidates)
+        self._sessions.record(exchange, decision)
         line = decision.encoded()
         if self.journal:
             self.journal.write(line)

@@ -8,14 +8,14 @@ credential was, so the client's scope stands here, as a keyed digest.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mitmproxy import http
 
 from .. import credential_places, keyed
 from ..exchange import Exchange
-from ..values.decision import Decision
+from ..values.decision import Candidate, Decision, Evidence
 from ..values.http import Request
 from . import flow_metadata as names
 
@@ -36,11 +36,17 @@ def write_decision(flow: http.HTTPFlow, exchange: Exchange, line: Mapping[str, A
 
 def decision_metadata(exchange: Exchange, line: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `write_decision` writes, as plain types."""
+    return metadata_of(line, exchange.candidates, exchange.identity.evidence)
+
+
+def metadata_of(
+    line: Mapping[str, Any], candidates: Iterable[Candidate], evidence: Iterable[Evidence]
+) -> dict[str, Any]:
+    """Return the metadata of a flow whose exchange has the journal's *line*."""
     found = {f"{names.PREFIX}{name}": value for name, value in line.items()}
-    found[names.CANDIDATES] = {each.account: each.reason for each in exchange.candidates}
+    found[names.CANDIDATES] = {each.account: each.reason for each in candidates}
     found[names.EVIDENCE] = [
-        {"tier": each.tier, "where": each.where, "used": each.used, "why": each.why}
-        for each in exchange.identity.evidence
+        {"tier": each.tier, "where": each.where, "used": each.used, "why": each.why} for each in evidence
     ]
     return found
 

@@ -122,7 +122,7 @@ class Patchbay:
         self._in_flight = InFlight(self._close)
         self._lifecycle = Lifecycle(self._keys, self._in_flight)
         # mitmproxy takes them for addons of ours
-        self.addons = [PassingBodyHooks(), PatchbayCommands(self._lifecycle, self._keys)]
+        self.addons = [PassingBodyHooks(), PatchbayCommands(self._lifecycle, self._keys, self._in_flight)]
         self._loop_share = EventLoopShare(time.monotonic)
         self._http1_upstreams = alpn.Http1Upstreams()
         self._warnings = misdirected.Warnings()

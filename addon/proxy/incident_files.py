@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -15,11 +16,40 @@ from typing import Any
 import msgspec
 
 from ..settings.settings import CrosstalkSettings
+from ..values.decision import session_name
 
 logger = logging.getLogger(__name__)
 FOLDER = "incidents"
 _WAITING = 1000  # incidents that are not written yet; further ones are lost, with a warning
 _SECONDS = 60.0  # a command may take
+
+
+def newest(folder: Path, most: int = 100) -> list[dict[str, Any]]:
+    """Return the *most* newest incidents in *folder*, the newest last; files that cannot be read are left out."""
+    found = []
+    for file in sorted(folder.glob("*.json"))[-most:]:
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            found.append(msgspec.json.decode(file.read_bytes(), type=dict[str, Any]))
+    return found
+
+
+def line(incident: Mapping[str, Any]) -> str:
+    """Return what a list shows of *incident*."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(incident.get("time") or 0)))
+    proofs = {finding.get("detector", "") for finding in incident.get("findings", []) if isinstance(finding, dict)}
+    where = f"{incident.get('provider', '')} {incident.get('account', '')}".strip()
+    victim = incident.get("victim") or "unknown"
+    whose = victim_session(incident)
+    of = f" of session {session_name(whose)}" if whose else ""
+    session = f"session {session_name(str(incident.get('session') or '')) or 'none'}"
+    return f"{at}  {incident.get('id', '')}  {session}  {where}  victim {victim}{of}  {', '.join(sorted(proofs))}"
+
+
+def victim_session(incident: Mapping[str, Any]) -> str:
+    """Return the session of the victim of *incident*, empty where it is not known."""
+    findings = [each for each in incident.get("findings", []) if isinstance(each, dict)]
+    named = (each.get("victim_session") for each in findings if each.get("victim") == incident.get("victim"))
+    return next((str(each) for each in named if each), "")
 
 
 class IncidentFiles:

@@ -144,6 +144,10 @@ class Lifecycle:
         enabled = sum(account.enabled for account in config.accounts)
         logger.info("patchbay: accounts: %d (%d enabled)", len(config.accounts), enabled)
 
+    async def reload_now(self) -> str:
+        """Read the settings, and the files with keys, again; return what came of it."""
+        return await self._reload.now() if self._reload else "nothing is loaded"
+
     def done(self) -> None:
         self.shutdown.remove()
         replay.remove()

@@ -112,6 +112,14 @@ class Reload:
         await self._secrets(changed)
         return bool(changed)
 
+    async def now(self) -> str:
+        """Read everything again, changed or not; return what came of it, as the log says it too."""
+        files = self._files()
+        self._seen = await asyncio.to_thread(_stamps, files)
+        told = await self._settings()
+        await self._secrets(set(files[1:]))
+        return told
+
     def _files(self) -> list[Path]:
         settings = self._router.config
         return [self._path, *(_file(secret) for secret in _secrets(settings) if secret.source == "file")]
@@ -124,21 +132,25 @@ class Reload:
             except Exception as e:  # the next version of a file may be sound
                 logger.warning("patchbay: the settings could not be read again: %s", type(e).__name__)
 
-    async def _settings(self) -> None:
+    async def _settings(self) -> str:
         before, name = self._router.config, secret_patterns.covered(self._path.name)
         try:
             found = await load(self._path, self._keys, before)
             self._apply(found)
         except ConfigError as e:
-            logger.warning("patchbay: %s has mistakes, so nothing changes:\n%s", name, e)
+            told = f"{name} has mistakes, so nothing changes:\n{e}"
+            logger.warning("patchbay: %s", told)
         except (OSError, ValueError, KeyUnavailable) as e:
-            told = secret_patterns.covered(environment.told(e, self._path))  # it may quote a path of the settings
-            logger.warning("patchbay: %s cannot be used, so nothing changes: %s", name, told)
+            why = secret_patterns.covered(environment.told(e, self._path))  # it may quote a path of the settings
+            told = f"{name} cannot be used, so nothing changes: {why}"
+            logger.warning("patchbay: %s", told)
         else:
             warn(found.config, before)
             accounts = found.config.accounts
             enabled = sum(account.enabled for account in accounts)
-            logger.info("patchbay: %s is applied; accounts: %d (%d enabled)", name, len(accounts), enabled)
+            told = f"{name} is applied; accounts: {len(accounts)} ({enabled} enabled)"
+            logger.info("patchbay: %s", told)
+        return told
 
     async def _secrets(self, changed: set[Path]) -> None:
         """Read the keys again whose files *changed*: what was wrong with the accounts of the old keys is over."""

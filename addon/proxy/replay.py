@@ -14,8 +14,8 @@ from mitmproxy.options import Options
 from .. import clients
 from ..exchange import Exchange
 from ..router import Router
-from ..values.decision import Decision, Refusal
-from ..values.http import Client, Headers, PriorServing
+from ..values.decision import Decision
+from ..values.http import Client, PriorServing
 from . import stored_flows, upstream_layer
 
 logger = logging.getLogger(__name__)
@@ -55,12 +55,8 @@ def client(flow: http.HTTPFlow, known: Sequence[clients.Known], secret: bytes) -
     The client has its present rights and the scope that it had. The user at the proxy needs no client key for a replay.
     """
     name, scope = stored_flows.client(flow), stored_flows.scope(flow)
-    for one in known:
-        if one.key.name == name:
-            sent = Headers((("x-api-key", one.value.decode("utf-8", "surrogateescape")),))
-            found = clients.identify(sent, "/", (one,), secret, loopback=True)
-            if not isinstance(found, Refusal):
-                return found if scope is None else replace(found, scope=scope)
+    if found := clients.of_name(name, known, secret):
+        return found if scope is None else replace(found, scope=scope)
     return Client(scope or b"", may_pin=True)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
-from .. import answer_urls, clients, dialects, guards, upstream_url
+from .. import answer_urls, clients, dialects, guards, stand_in_key, upstream_url
 from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..guards import Guards
 from ..router import Router
@@ -80,8 +80,11 @@ def client(
     if flow.is_replay == "request":
         return replay.client(flow, known, key)
     path, peer = flow.request.path, flow.client_conn.peername
+    keys = list(places.keys_in(headers, path))
+    if asked := stand_in_key.client(keys, known, key, time.time()):
+        return asked
     found = clients.identify(headers, path, known, key, loopback=bool(peer) and is_loopback(peer[0]), places=places)
-    given = None if any(places.keys_in(headers, path)) else router.client_of_address(path, time.time())
+    given = None if any(keys) else router.client_of_address(path, time.time())
     return (clients.with_present_rights(given, known, key) if given else None) or found
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from ..accounts.bindings import Binding
 from ..bounded import BoundedMap
-from ..values.decision import Candidate, Decision, session_name
+from ..exchange import Exchange
+from ..values.decision import Candidate, Decision, Evidence, session_name
 from .control_answers import MoveShown, SessionShown, TokenTotals, Totals
 
 logger = logging.getLogger(__name__)
@@ -37,10 +38,11 @@ class _Tokens:
 
 @dataclass(frozen=True, slots=True)
 class LastExchange:
-    """The last exchange of a conversation, with the accounts that were considered."""
+    """The last exchange of a conversation, with the accounts and the signals that were considered."""
 
     decision: Decision
     candidates: tuple[Candidate, ...]
+    evidence: tuple[Evidence, ...]
 
 
 @dataclass(slots=True)
@@ -66,12 +68,12 @@ class SessionList:
         self._tokens = _Tokens()
         self._has_failed = False
 
-    def record(self, decision: Decision, candidates: tuple[Candidate, ...]) -> None:
-        """Take *decision* into account; *candidates* are those of its last attempt. Never raises."""
+    def record(self, exchange: Exchange, decision: Decision) -> None:
+        """Take *exchange*, which ended with *decision*, into account. Never raises."""
         try:
             self._count(decision)
             if decision.session:
-                self._add(decision, candidates)
+                self._add(LastExchange(decision, exchange.candidates, exchange.identity.evidence))
         except Exception as e:  # what is shown must not break an exchange
             if not self._has_failed:
                 logger.warning("patchbay: the list of sessions is not complete: %s", type(e).__name__)
@@ -110,8 +112,8 @@ class SessionList:
         if decision.account:
             self._accounts[decision.account] += 1
 
-    def _add(self, decision: Decision, candidates: tuple[Candidate, ...]) -> None:
-        last = LastExchange(decision, candidates)
+    def _add(self, last: LastExchange) -> None:
+        decision = last.decision
         row = self._rows.get(decision.session)
         if row is None:
             row = _Row(last, decision.time)
@@ -134,6 +136,8 @@ def named(name: str, among: Sequence[SessionShown]) -> list[SessionShown]:
 
 def _reason(account: str, last: LastExchange) -> str:
     """Return why *last* was not served by *account*: the outcome of its attempt there, or what kept it from one."""
+    if last.decision.moved_from == account and last.decision.moved_because:
+        return last.decision.moved_because
     outcomes = {each.account: each.outcome for each in last.decision.attempts[:-1]}
     reasons = {each.account: each.reason for each in last.candidates}
     return outcomes.get(account) or reasons.get(account) or "it is gone from the settings"
@@ -144,7 +148,7 @@ def _shown(affinity: str, row: _Row, binding: Binding | None) -> SessionShown:
     return SessionShown(
         name=session_name(affinity),
         session=affinity,
-        tool=getattr(decision, "tool", ""),
+        tool=decision.tool,
         client=decision.client,
         home=binding.home if binding else "",
         account=row.account,

@@ -9,17 +9,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mitmproxy.types
+import msgspec
 import pytest
+from mitmproxy import ctx
+from mitmproxy.exceptions import CommandError
 from mitmproxy.http import HTTPFlow
 
-from patchbay.proxy import control_socket
+from patchbay.accounts.bindings import Binding, Key
+from patchbay.proxy import control_socket, control_tables
 from patchbay.proxy.commands import PatchbayCommands
 from patchbay.proxy.control_socket import ControlFailed
 from patchbay.proxy.hooks import Patchbay
 from patchbay.values.answer import Chunk, End, Head
 from patchbay.values.http import Headers
 
-from .addon import answer, ask, driver, flow, in_loop, patchbay_of_a_fixture, service
+from .addon import (
+    ACCOUNTS,
+    CLIENT_KEY,
+    answer,
+    ask,
+    driver,
+    flow,
+    in_loop,
+    patchbay,
+    patchbay_of_a_fixture,
+    service,
+)
 
 
 @pytest.fixture
@@ -29,13 +45,12 @@ def addon(tmp_path: Path) -> Iterator[Patchbay]:
 
 
 def commands(addon: Patchbay) -> PatchbayCommands:
-    (found,) = addon.addons
-    return found
+    return next(each for each in addon.addons if isinstance(each, PatchbayCommands))
 
 
-async def exchanged(addon: Patchbay, **headers: str) -> HTTPFlow:
+async def exchanged(addon: Patchbay, sent: object = None, **headers: str) -> HTTPFlow:
     """Let an exchange pass, in which the upstream tells its tokens."""
-    asked = await ask(addon, flow(**headers))
+    asked = await ask(addon, flow(body=sent, **headers))
     exchange, router = driver(asked).exchange, service(addon).router
     assert exchange
     usage = b'{"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}'
@@ -72,10 +87,9 @@ async def test_habits_are_listed_and_forgotten(addon: Patchbay) -> None:
     assert asks.habits() == [lines[0].replace("broken 1", "broken 0")]
 
 
-@in_loop
-async def test_an_account_that_is_woken_is_named(addon: Patchbay) -> None:
-    assert commands(addon).wake("three") == "there is no account three; there are: one, two"
-    assert commands(addon).wake("one") == "account one may be used again"
+def bar(addon: Patchbay, typed: str) -> Any:
+    """Return what mitmproxy's command bar gives for *typed*."""
+    return ctx.master.commands.execute(typed)
 
 
 @in_loop
@@ -88,6 +102,7 @@ async def test_the_status_counts_every_exchange(addon: Patchbay) -> None:
     assert (found.pid, found.mode, totals.exchanges, totals.failed, totals.moved) == (os.getpid(), "serve", 2, 0, 0)
     assert (totals.tokens.input, totals.tokens.cached, totals.tokens.output) == (18, 8, 4)
     assert sum(totals.accounts.values()) == sum(totals.verdicts.values()) == 2
+    assert "tokens    18 in (44% cached) 4 out" in bar(addon, "patchbay.status")
 
 
 @in_loop
@@ -96,13 +111,187 @@ async def test_a_command_that_is_not_there_or_is_called_otherwise_is_refused(add
         await commands(addon).run("nothing", ())
     with pytest.raises(ControlFailed, match="wake: missing a required argument"):
         await commands(addon).run("wake", ())
+    with pytest.raises(ControlFailed, match="no command curl"):  # it would hold what the user has written
+        await commands(addon).run("curl", ())
+
+
+@in_loop
+async def test_an_account_is_paused_and_woken(addon: Patchbay) -> None:
+    health = service(addon).router.accounts.health
+    assert "account one is paused until" in bar(addon, "patchbay.cool one 90")
+    assert not health.available("one", "m", time.time() + 88) and health.available("one", "m", time.time() + 91)
+
+    one, two = await commands(addon).run("accounts", ())
+    assert (one.state, one.reason, round(one.until - time.time(), -1)) == ("paused", "paused by a command", 90)
+    assert (two.state, two.reason, two.until) == ("healthy", "", None)
+    asked = await exchanged(addon, x_session_id="s")
+    assert driver(asked).lease.account.id == "two"
+
+    assert bar(addon, "patchbay.wake one") == "account one may be used again"
+    assert health.available("one", "m", time.time())
+    title, first, _ = bar(addon, "patchbay.accounts")
+    assert (title.split()[0], first.split()) == ("ACCOUNT", ["one", "healthy", "0", "0", "0", "0"])
+
+
+@in_loop
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "x", "1e9"])
+async def test_a_pause_has_a_length_that_can_be(addon: Patchbay, seconds: str) -> None:
+    with pytest.raises(CommandError, match="no number of seconds from 1 to 2592000"):
+        bar(addon, f"patchbay.cool one {seconds}")
+
+
+@in_loop
+async def test_a_disabled_account_is_used_by_no_session_until_it_is_enabled(addon: Patchbay) -> None:
+    before = driver(await exchanged(addon, x_session_id="s")).lease.account.id
+    assert "also after a restart" in bar(addon, f"patchbay.disable {before}")
+    assert "has no cooldown any more, and is disabled" in bar(addon, f"patchbay.wake {before}")
+    after = driver(await exchanged(addon, x_session_id="s")).lease.account.id
+    assert after != before
+
+    (session,) = await commands(addon).run("sessions", ())
+    (move,) = session.moves
+    assert (session.home, session.account, session.turns, len(session.moves)) == (after, after, 2, 1)
+    assert (move.origin, move.account, move.reason) == (before, after, "disabled by a command")
+    states = {each.account: (each.state, each.reason) for each in await commands(addon).run("accounts", ())}
+    assert states[before] == ("disabled", "by a command")
+    assert any(f"{before} → {after}: disabled by a command" in line
+               for line in bar(addon, f"patchbay.sessions {session.name}"))  # fmt: skip
+
+    assert bar(addon, f"patchbay.enable {before}") == f"account {before} is enabled"
+    assert all(account.enabled for account in service(addon).router.config.accounts)
+
+
+@in_loop
+async def test_what_the_settings_disable_no_command_enables(tmp_path: Path) -> None:
+    off = ACCOUNTS.replace("id: two,", "id: two, enabled: false,")
+    with patchbay(tmp_path, off) as addon:
+        assert bar(addon, "patchbay.disable two") == "account two is disabled in the settings"
+        with pytest.raises(CommandError, match="set enabled: true there"):
+            bar(addon, "patchbay.enable two")
+
+
+@in_loop
+async def test_an_unbound_session_chooses_another_account(addon: Patchbay) -> None:
+    before = driver(await exchanged(addon, x_session_id="s")).lease.account.id
+    (name,) = bar(addon, "patchbay.sessions.options")
+    assert bar(addon, f"patchbay.unbind {name}") == (
+        f"session {name} is no longer bound to {before}; its next request chooses anew"
+    )
+    assert bar(addon, f"patchbay.unbind {name}") == f"session {name} is bound to no account"
+    assert driver(await exchanged(addon, x_session_id="s")).lease.account.id != before
+
+
+@in_loop
+async def test_a_name_that_is_not_there_is_refused_with_those_that_are(addon: Patchbay) -> None:
+    for word in ("wake", "cool", "disable", "enable"):
+        with pytest.raises(ControlFailed, match="there is no account three; there are: one, two"):
+            await commands(addon).run(word, ("three",))
+        with pytest.raises(CommandError):
+            bar(addon, f"patchbay.{word} three")
+    for word in ("unbind", "explain"):
+        with pytest.raises(ControlFailed, match="there is no session ab; there are: none"):
+            await commands(addon).run(word, ("ab",))
+
+
+@in_loop
+async def test_a_session_is_named_by_any_begin_that_is_its_own(addon: Patchbay) -> None:
+    for number in range(17):  # two of them begin alike
+        await exchanged(addon, x_session_id=f"session-{number}")
+    found = await commands(addon).run("sessions", ())
+    first = [each.session[0] for each in found]
+    twice = next(each for each in first if first.count(each) > 1)
+    with pytest.raises(ControlFailed, match=f"several sessions begin with {twice}"):
+        await commands(addon).run("explain", (twice,))
+    told = await commands(addon).run("explain", (found[0].session,))
+    assert told.session == found[0].session
+
+
+@in_loop
+async def test_what_happened_is_explained_for_a_session_and_for_a_flow(addon: Patchbay) -> None:
+    asked = await exchanged(addon, x_session_id="s")
+    (session,) = await commands(addon).run("sessions", ())
+    told = await commands(addon).run("explain", (session.name,))
+    rows = dict(told.rows)
+    account = driver(asked).lease.account.id
+    assert rows["account"].startswith(account) and rows["tokens"] == "9 in · 4 cached (44 %) · 2 out"
+    assert told.request_id == asked.metadata["patchbay.request_id"]
+    assert set(control_tables.rows(told.rows)) <= set(commands(addon).explain(asked))
+    assert commands(addon).explain(flow())[0].startswith("no account was chosen")
+
+
+@in_loop
+async def test_a_session_that_only_the_store_knows_is_listed_with_its_home(addon: Patchbay) -> None:
+    bindings, now = service(addon).router.accounts.bindings, time.time()
+    key = Key("openai@http://127.0.0.1:9", b"", "ab" * 16)
+    bindings.adopt(Binding(key, "one", now - 60, now + 3000), now)
+    (found,) = await commands(addon).run("sessions", ("abab",))
+    assert (found.name, found.home, found.turns, found.account) == ("abababab", "one", 0, "")
+    with pytest.raises(ControlFailed, match="no exchange since the proxy started; its home is one"):
+        await commands(addon).run("explain", ("abab",))
+
+
+@in_loop
+async def test_the_settings_are_read_again_by_a_command(addon: Patchbay, tmp_path: Path) -> None:
+    addon.running()
+    file = tmp_path / "config.yaml"
+    file.write_text(file.read_text().replace("id: two,", "id: three,"))
+    assert await commands(addon).run("reload", ()) == "config.yaml is applied; accounts: 2 (2 enabled)"
+    assert bar(addon, "patchbay.accounts.options") == ["one", "three"]
+    file.write_text("accounts: 7")
+    assert "has mistakes, so nothing changes" in str(await commands(addon).run("reload", ()))
+    assert bar(addon, "patchbay.accounts.options") == ["one", "three"]
+    assert "the log says" in bar(addon, "patchbay.reload")
+
+
+@in_loop
+async def test_incidents_are_listed(addon: Patchbay, tmp_path: Path) -> None:
+    assert bar(addon, "patchbay.incidents") == ["no incidents"]
+    (tmp_path / "state" / "incidents").mkdir()
+    text = '{"id": "pb1-x", "time": 5, "account": "one", "findings": [{"detector": "echo"}]}'
+    (tmp_path / "state" / "incidents" / "1.json").write_text(text)
+    (tmp_path / "state" / "incidents" / "2.json").write_text("{")
+    (line,) = await commands(addon).run("incidents", ())
+    assert "pb1-x  one  victim unknown  echo" in line
+
+
+@in_loop
+async def test_names_are_completed(addon: Patchbay) -> None:
+    await exchanged(addon, x_session_id="s")
+    manager = ctx.master.commands
+
+    def completed(typed: str) -> list[str]:
+        _, (wanted, *_) = manager.parse_partial(typed)
+        return list(mitmproxy.types.CommandTypes.get(wanted.type).completion(manager, wanted.type, ""))
+
+    for word in ("wake", "cool", "disable", "enable"):
+        assert completed(f"patchbay.{word} ") == ["one", "two"]
+    assert completed("patchbay.unbind ") == bar(addon, "patchbay.sessions.options")
+    assert {name for name in manager.commands if name.startswith("patchbay.")} == {
+        f"patchbay.{name}" for name in (
+            "status", "accounts", "accounts.options", "sessions", "sessions.options", "wake", "cool", "disable",
+            "enable", "unbind", "explain", "curl", "reload", "incidents", "habits", "habits.reset",
+        )
+    }  # fmt: skip
+
+
+@in_loop
+async def test_no_answer_at_the_socket_holds_a_key_or_a_prompt(addon: Patchbay) -> None:
+    secret = "the words of the user"
+    body = {"model": "m", "messages": [{"role": "user", "content": secret}]}
+    await exchanged(addon, body, x_session_id="s", x_note=secret)
+    (session,) = await commands(addon).run("sessions", ())
+    told = [msgspec.json.encode(await commands(addon).run(*asked)).decode() for asked in (
+        ("status", ()), ("accounts", ()), ("sessions", ()), ("explain", (session.name,)), ("incidents", ()),
+        ("cool", ("one",)), ("wake", ("one",)),
+    )]  # fmt: skip
+    assert not [each for each in told if secret in each or "sk-account" in each or CLIENT_KEY in each]
 
 
 @in_loop
 async def test_the_socket_is_there_while_the_proxy_runs(addon: Patchbay, tmp_path: Path) -> None:
     asks = commands(addon)
     asks.running()
-    await asyncio.wait_for(asks._start or asyncio.sleep(0), 10)
+    await asyncio.wait_for(asyncio.gather(*asks._tasks), 10)
     (found,) = control_socket.running(tmp_path / "state", {})
 
     told = await asyncio.to_thread(control_socket.ask, found.path, "status")

@@ -1,0 +1,216 @@
+"""
+What a user asks of a running proxy and changes in it: the commands, as functions that return values.
+
+Names that are not known are refused with those that are. Nothing here waits, but for a reload.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from ..accounts.status import AccountStatus
+from ..router import Router
+from ..values.account import Account
+from . import client_connections, decision_card, flow_record, incident_files, release, session_list
+from .control_answers import AccountShown, ExchangeShown, LaneShown, ProxyStatus, SessionShown
+from .control_socket import ControlFailed
+from .lifecycle import Lifecycle, Service
+
+COOL = 600.0  # seconds of a pause without a length
+LONGEST_COOL = 30 * 86_400.0  # seconds
+MOST_SESSIONS = 1000  # that one answer lists
+_SHOWN = 8  # names that a message lists
+
+
+class ControlActions:
+    """On what *lifecycle* has started; *settings_changed* is called after a change of an account."""
+
+    def __init__(self, lifecycle: Lifecycle, settings_changed: Callable[[], None]) -> None:
+        self._lifecycle = lifecycle
+        self._settings_changed = settings_changed
+        self._began = time.monotonic()
+
+    # -- shown -----------------------------------------------------------------------------------------------------
+
+    def status(self) -> ProxyStatus:
+        """Return how this proxy is reached, and the totals since its start."""
+        service, listeners = self._service(), client_connections.addresses()
+        return ProxyStatus(
+            pid=os.getpid(),
+            version=release.version(),
+            addresses=list(listeners),
+            kinds=list(listeners.values()),
+            in_flight=self._lifecycle.in_flight(),
+            mode=service.router.config.mode,
+            uptime_seconds=round(time.monotonic() - self._began, 1),
+            totals=service.sessions.totals(),
+        )
+
+    def accounts(self) -> list[AccountShown]:
+        """Return how every account stands, in the order of the settings."""
+        router, now, served = self._router(), time.time(), self._service().sessions.totals().accounts
+        named = {account.id: account for account in router.config.accounts}
+        return [
+            _account(router, each, named.get(each.account), served.get(each.account, 0), now)
+            for each in router.accounts.status(now)
+        ]
+
+    def sessions(self, name: str = "") -> list[SessionShown]:
+        """Return the conversations, the latest use first; those that *name* begins, if it is given."""
+        found = self._sessions()
+        return (session_list.named(name, found) if name else found)[:MOST_SESSIONS]
+
+    def explain(self, session: str) -> ExchangeShown:
+        """Return what happened to the last exchange of the conversation *session*."""
+        found = self._session(session)
+        last = self._service().sessions.last(found.session)
+        if last is None:
+            raise ControlFailed(
+                f"session {found.name} had no exchange since the proxy started; its home is {found.home}"
+            )
+        metadata = flow_record.metadata_of(last.decision.encoded(), last.candidates, last.evidence)
+        return ExchangeShown(found.session, found.last, last.decision.request_id, decision_card.rows(metadata))
+
+    def incidents(self) -> list[str]:
+        """Return a line for each recorded incident, the newest last."""
+        folder = Path(self._router().config.state).expanduser() / incident_files.FOLDER
+        return [incident_files.line(each) for each in incident_files.newest(folder)]
+
+    # -- changed ---------------------------------------------------------------------------------------------------
+
+    def wake(self, account: str) -> str:
+        """End every cooldown of *account*."""
+        found = self._account(account)
+        self._router().state.wake(account, time.time())
+        self._settings_changed()
+        if not found.enabled:
+            return f"account {account} has no cooldown any more, and is disabled{_how_to_enable(found)}"
+        return f"account {account} may be used again"
+
+    def cool(self, account: str, seconds: str = "") -> str:
+        """Send nothing to *account* for so many *seconds* (default: 600)."""
+        self._account(account)
+        length, now = _seconds(seconds), time.time()
+        self._router().state.pause(account, now + length, now)
+        self._settings_changed()
+        until = time.strftime("%H:%M:%S" if length < 86_400 else "%Y-%m-%d %H:%M", time.localtime(now + length))
+        return f"account {account} is paused until {until}; `wake {account}` ends this"
+
+    def disable(self, account: str) -> str:
+        """Send nothing to *account* until it is enabled, across restarts; its conversations move."""
+        found = self._account(account)
+        if not found.enabled and not found.switched_off:
+            return f"account {account} is disabled in the settings"
+        self._router().state.switch(account, time.time(), on=False)
+        self._settings_changed()
+        return f"account {account} is disabled, also after a restart; `enable {account}` ends this"
+
+    def enable(self, account: str) -> str:
+        """Use *account* again after `disable`, and end its cooldowns."""
+        found = self._account(account)
+        if not found.enabled and not found.switched_off:
+            raise ControlFailed(f"account {account} is disabled in the settings: set enabled: true there")
+        self._router().state.switch(account, time.time(), on=True)
+        self._router().state.wake(account, time.time())
+        self._settings_changed()
+        return f"account {account} is enabled"
+
+    def unbind(self, session: str) -> str:
+        """Forget the account of the conversation *session*: its next request gets another one where it can."""
+        found = self._session(session)
+        left = self._router().accounts.unbind(found.session)
+        if not left:
+            return f"session {found.name} is bound to no account"
+        return f"session {found.name} is no longer bound to {', '.join(sorted(left))}; its next request chooses anew"
+
+    def reload(self) -> Awaitable[str]:
+        """Read the settings and the keys in files again."""
+        return self._lifecycle.reload_now()
+
+    # -- names -----------------------------------------------------------------------------------------------------
+
+    def account_names(self) -> list[str]:
+        """Return the ids of all accounts."""
+        return [account.id for account in self._router().config.accounts]
+
+    def session_names(self) -> list[str]:
+        """Return the short names of all conversations, the latest use first."""
+        return [each.name for each in self._sessions()]
+
+    def _account(self, name: str) -> Account:
+        found = next((account for account in self._router().config.accounts if account.id == name), None)
+        if found is None:
+            raise ControlFailed(f"there is no account {name[:64]}; there are: {_listed(self.account_names())}")
+        return found
+
+    def _sessions(self) -> list[SessionShown]:
+        router = self._router()
+        bound = router.accounts.bindings.all(time.time())
+        return self._service().sessions.shown(bound, router.config.sessions.ttl)
+
+    def _session(self, name: str) -> SessionShown:
+        among = self._sessions()
+        found = session_list.named(name, among)
+        if len(found) > 1:
+            raise ControlFailed(f"several sessions begin with {name[:32]}: {_listed([each.session for each in found])}")
+        if not found:
+            raise ControlFailed(f"there is no session {name[:32]}; there are: {_listed([e.name for e in among])}")
+        return found[0]
+
+    def _service(self) -> Service:
+        if self._lifecycle.service is None:
+            raise ControlFailed("this proxy could not start: its log says why")
+        return self._lifecycle.service
+
+    def _router(self) -> Router:
+        return self._service().router
+
+
+def _account(router: Router, status: AccountStatus, account: Account | None, served: int, now: float) -> AccountShown:
+    rest = router.accounts.changes.present(status.account, now)
+    lanes = [LaneShown(each.lane, each.state, each.reason, each.until) for each in status.lanes]
+    return AccountShown(
+        account=status.account,
+        provider=status.provider,
+        state=status.state,
+        reason=_reason(status, rest.reason if rest else ""),
+        until=None if status.state == "disabled" else status.deadline,
+        in_flight=status.in_flight,
+        queue=status.waiting,
+        requests=status.minute,
+        rpm=account.rpm if account else 0,
+        tokens=status.tokens,
+        tpm=account.tpm if account else 0,
+        sessions=status.sessions,
+        exchanges=served,
+        lanes=lanes,
+    )
+
+
+def _reason(status: AccountStatus, rest: str) -> str:
+    if status.state == "disabled":
+        return status.reason or "in the settings"
+    models = [each.lane for each in status.lanes if each.until is not None]
+    return f"{rest} ({', '.join(models)})" if rest and models else rest
+
+
+def _how_to_enable(account: Account) -> str:
+    return f": `enable {account.id}` ends this" if account.switched_off else " in the settings"
+
+
+def _seconds(given: str) -> float:
+    try:
+        length = float(given) if given else COOL
+    except ValueError:
+        length = 0.0
+    if not 1 <= length <= LONGEST_COOL:
+        raise ControlFailed(f"{given[:20]!r} is no number of seconds from 1 to {LONGEST_COOL:.0f}")
+    return length
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) or "none") + more

@@ -1,0 +1,134 @@
+"""What a running proxy tells of itself as lines for people. Knows nothing of mitmproxy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from .control_answers import AccountShown, ProxyStatus, SessionShown, TokenTotals
+
+_DAY = 86_400.0
+
+
+def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    """Return *lines* of cells in columns under *titles*. What is not printable is escaped."""
+    cells = [tuple(titles), *(tuple(map(_visible, line)) for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+
+
+def rows(found: Iterable[tuple[str, str]]) -> list[str]:
+    """Return pairs of a label and its text, a line each."""
+    return [f"{_visible(label):10}{_visible(text)}" for label, text in found]
+
+
+def status(found: ProxyStatus) -> list[str]:
+    """Return the addresses of a proxy and its totals."""
+    totals = found.totals
+    served = ", ".join(f"{account} {count:,}" for account, count in sorted(totals.accounts.items()))
+    verdicts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(totals.verdicts.items()))
+    return rows([
+        ("proxy", f"{' '.join(found.addresses) or 'no listener'} · process {found.pid} · patchbay {found.version}"),
+        ("mode", found.mode),
+        ("up", duration(found.uptime_seconds)),
+        ("exchanges", f"{totals.exchanges:,} · {totals.failed:,} failed · {totals.moved:,} moved"),
+        ("accounts", served or "none was used"),
+        ("tokens", tokens(totals.tokens)),
+        ("verdicts", verdicts or "none"),
+    ])  # fmt: skip
+
+
+def accounts(found: Sequence[AccountShown], now: float) -> list[str]:
+    """Return a line for each account, and one for each of its models that cannot be used while others can."""
+    titles = ("ACCOUNT", "STATE", "UNTIL", "SESSIONS", "IN FLIGHT", "QUEUE", "RPM", "TPM", "EXCHANGES", "REASON")
+    return table(titles, (line for each in found for line in _account(each, now)))
+
+
+def _account(each: AccountShown, now: float) -> Iterator[Sequence[str]]:
+    yield (
+        each.account,
+        each.state,
+        until(each.until, now),
+        str(each.sessions),
+        str(each.in_flight),
+        str(each.queue),
+        _rate(each.requests, each.rpm),
+        _rate(each.tokens, each.tpm),
+        f"{each.exchanges:,}",
+        each.reason,
+    )
+    for lane in each.lanes if len(each.lanes) > 1 else ():
+        yield (f"  {lane.model}", lane.state, until(lane.until, now), "", "", "", "", "", "", lane.reason)
+
+
+def sessions(found: Sequence[SessionShown], now: float, *, moves: bool = False) -> list[str]:
+    """Return a line for each conversation; with *moves*, also one for each change of its account."""
+    titles = ("SESSION", "TOOL", "CLIENT", "HOME", "LAST ON", "MODEL", "TURNS", "TOKENS", "LAST", "VERDICT", "MOVES")
+    lines = table(titles, (_session(each, now) for each in found))
+    if not moves:
+        return lines
+    shown = [lines[0]]
+    for each, line in zip(found, lines[1:], strict=True):
+        shown += [line, *(_move(move.time, move.origin, move.account, move.reason) for move in each.moves)]
+    return shown
+
+
+def _session(each: SessionShown, now: float) -> Sequence[str]:
+    if not each.turns:  # bound by an earlier process, and not used since
+        return (each.name, "", "", each.home, "", "", "", "", ago(each.last, now), "", "")
+    return (
+        each.name,
+        each.tool,
+        each.client,
+        each.home or "none",
+        each.account,
+        each.model,
+        f"{each.turns:,}",
+        tokens(each.tokens),
+        ago(each.last, now),
+        each.verdict,
+        str(len(each.moves) or ""),
+    )
+
+
+def _move(at: float, origin: str, account: str, reason: str) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    return _visible(f"  {when}  {origin} → {account}: {reason}")
+
+
+def tokens(found: TokenTotals) -> str:
+    """Return counts of tokens, such as `12,345 in (80% cached) 678 out`."""
+    if not (found.input or found.output):
+        return ""
+    share = f" ({100 * found.cached // found.input}% cached)" if found.input else ""
+    return f"{found.input:,} in{share} {found.output:,} out"
+
+
+def until(at: float | None, now: float) -> str:
+    """Return the time *at* with what is left to it, such as `14:05:10 (9 m 12 s)`; empty for None."""
+    if at is None or at <= now:
+        return ""
+    form = "%H:%M:%S" if at - now < _DAY else "%Y-%m-%d %H:%M"
+    return f"{time.strftime(form, time.localtime(at))} ({duration(at - now)})"
+
+
+def ago(at: float, now: float) -> str:
+    """Return how long ago *at* was."""
+    return f"{duration(max(now - at, 0.0))} ago" if at else ""
+
+
+def duration(seconds: float) -> str:
+    """Return *seconds* in at most two units, such as `9 m 12 s`."""
+    whole = round(seconds)
+    for unit, size, below, smaller in (("d", 86_400, 3_600, "h"), ("h", 3_600, 60, "m"), ("m", 60, 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // below} {smaller}"
+    return f"{whole} s"
+
+
+def _rate(used: float, limit: int) -> str:
+    return f"{used:,.0f}/{limit:,}" if limit else ""
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,0 +1,187 @@
+"""A running proxy is asked and changed: by `patchbay …` over its socket, and by commands in mitmweb."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ..simulator import Simulator
+from .conftest import KEYS
+from .dialogue import body, credential, path
+from .harness import ROOT, Proxy, eventually, generic_config, proxy
+from .test_replay import Web
+
+NAMES = {name: key for key, name in KEYS.items()}
+CLIENT = "sk-client-0123456789abcdef-its-own"
+PAIR = dict(list(NAMES.items())[:2])
+
+
+def patchbay(folder: Path, *arguments: str, code: int = 0) -> str:
+    """Run the command line beside the proxy of *folder*; return what it printed."""
+    command = [sys.executable, "-m", "patchbay.cli", *arguments, "--config", str(folder / "config.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def shown(folder: Path, *arguments: str) -> Any:
+    return json.loads(patchbay(folder, *arguments, "--json"))
+
+
+def ask(running: Proxy, session: str = "s", dialect: str = "openai_chat", text: str = "hi") -> httpx.Response:
+    headers = credential(dialect, CLIENT) | {"x-session-id": f"session of {session}"}
+    sent = body(dialect, [text])
+    return httpx.post(running.url + path(dialect), json=sent, headers=headers, trust_env=False, timeout=30)
+
+
+@pytest.fixture
+def running(tmp_path: Path, simulator: Simulator) -> Iterator[Proxy]:
+    simulator.reset()
+    with proxy(tmp_path, generic_config(tmp_path, PAIR), mode=f"reverse:{simulator.url}") as found:
+        assert eventually(lambda: list((tmp_path / "state").glob("control-*.sock")))
+        yield found
+
+
+def test_a_cooldown_is_seen_and_ended(running: Proxy, tmp_path: Path, simulator: Simulator) -> None:
+    """429 with Retry-After 600 on both accounts: until when is shown, and a command ends it."""
+    simulator.fault("status", {"status": 429, "code": "rate_limit_exceeded", "headers": {"retry-after": "600"}})
+    assert ask(running).status_code == 429
+    simulator.mend()
+    assert ask(running).status_code == 429, "the cooldown lasts"
+
+    now, found = time.time(), shown(tmp_path, "accounts")
+    assert {each["account"] for each in found} == PAIR.keys()
+    for each in found:
+        assert (each["state"], each["reason"].startswith("rate limited")) == ("cooling", True)
+        assert 500 < each["until"] - now <= 601
+    assert "(9 m " in patchbay(tmp_path, "accounts")
+    name = next(iter(PAIR))
+    assert f"account {name} may be used again" in patchbay(tmp_path, "wake", name)
+
+    served = ask(running)
+    assert (served.status_code, served.headers["x-patchbay-account"]) == (200, name)
+    status = shown(tmp_path, "status")
+    assert status["addresses"] == [running.url]
+    assert (status["totals"]["exchanges"], status["totals"]["failed"]) == (3, 2)
+    (session,) = shown(tmp_path, "sessions")
+    assert (session["home"], session["turns"]) == (name, 3)
+    told = patchbay(tmp_path, "explain", session["name"])
+    assert name in told and "session of" not in told
+
+
+def test_a_disabled_account_loses_its_sessions_also_after_a_restart(
+    running: Proxy, tmp_path: Path, simulator: Simulator
+) -> None:
+    home = ask(running).headers["x-patchbay-account"]
+    other = next(name for name in PAIR if name != home)
+    assert "is disabled" in patchbay(tmp_path, "disable", home)
+    assert ask(running).headers["x-patchbay-account"] == other
+    (session,) = shown(tmp_path, "sessions")
+    assert [(each["origin"], each["account"]) for each in session["moves"]] == [(home, other)]
+
+    patchbay(tmp_path, "enable", home)
+    patchbay(tmp_path, "unbind", session["name"])
+    assert ask(running).headers["x-patchbay-account"] == home
+    assert "there is no account nine" in patchbay(tmp_path, "disable", "nine", code=1)
+
+
+def test_what_is_disabled_stays_so_where_the_state_is_kept(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    config, mode = generic_config(tmp_path, PAIR, more="store: sqlite"), f"reverse:{simulator.url}"
+    with proxy(tmp_path, config, mode=mode) as running:
+        home = ask(running).headers["x-patchbay-account"]
+        patchbay(tmp_path, "disable", home)
+    assert "proxies apply this" in patchbay(tmp_path, "cool", next(iter(PAIR)), "60"), "no proxy runs: by the store"
+    with proxy(tmp_path, config, mode=mode) as running:
+        found = {each["account"]: each["state"] for each in shown(tmp_path, "accounts")}
+        assert found[home] == "disabled"
+        assert home == next(iter(PAIR)) or found[next(iter(PAIR))] == "paused"
+        assert shown(tmp_path, "sessions")[0]["turns"] == 0
+        patchbay(tmp_path, "wake", next(iter(PAIR)))
+        assert ask(running).headers["x-patchbay-account"] != home
+
+
+def test_what_a_killed_proxy_leaves_disturbs_nothing(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    config, mode = generic_config(tmp_path, PAIR), f"reverse:{simulator.url}"
+    with proxy(tmp_path, config, mode=mode) as running:
+        (left,) = _sockets(tmp_path)
+        os.kill(running.process.pid, signal.SIGKILL)
+        running.process.wait(30)
+    assert left.exists()
+    assert "no proxy is running" in patchbay(tmp_path, "status", code=1)
+    with proxy(tmp_path, config, mode=mode) as running:
+        (present,) = _sockets(tmp_path)
+        assert (present != left, shown(tmp_path, "status")["addresses"]) == (True, [running.url])
+    assert not _sockets(tmp_path, seconds=0.0)
+
+
+def _sockets(folder: Path, seconds: float = 30.0) -> list[Path]:
+    def found() -> list[Path]:
+        return [each for each in (folder / "state").glob("control-*.sock") if each.name.count(".") == 1]
+
+    eventually(found, seconds)
+    return found()
+
+
+# -- mitmweb's command bar --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[tuple[Proxy, Web]]:
+    folder = tmp_path_factory.mktemp("page")
+    settings, mode = generic_config(folder, PAIR), f"reverse:{simulator.url}"
+    with proxy(folder, settings, mode=mode, program="mitmweb") as running:
+        yield running, Web(running)
+
+
+def typed(page: Web, command: str, *arguments: str) -> Any:
+    answer = page._call("POST", f"/commands/{command}", json={"arguments": list(arguments)})
+    assert answer.is_success, answer.text
+    return answer.json().get("value", answer.json().get("error"))
+
+
+def test_the_commands_are_listed_for_completion(page: tuple[Proxy, Web]) -> None:
+    found = page[1]._call("GET", "/commands").json()
+    assert found["patchbay.wake"]["signature_help"].startswith("patchbay.wake account")
+    assert typed(page[1], "patchbay.accounts.options") == list(PAIR)
+    assert typed(page[1], "patchbay.accounts")[0].startswith("ACCOUNT")
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic", "gemini"])
+@pytest.mark.parametrize("text", ["it's \"quoted\", $HOME `x` \\n\nnext line !! ünï", "long " * 40_000, "ctrl \x07"])
+def test_a_command_line_that_is_pasted_is_served_in_the_same_session(
+    page: tuple[Proxy, Web], simulator: Simulator, dialect: str, text: str
+) -> None:
+    simulator.reset()
+    running, web = page
+    web.post("/clear")
+    first = ask(running, "pasted", dialect, text)
+    assert first.status_code == 200
+    (sent,) = simulator.truth.requests
+    line = typed(web, "patchbay.curl", "@all")
+    assert CLIENT not in line and not [key for key in KEYS if key in line]
+
+    assert eventually(lambda: _pasted(line).returncode == 0)
+    again = simulator.truth.requests[-1]
+    assert len(simulator.truth.requests) == 2
+    assert (again.account, again.body) == (sent.account, sent.body)
+    flow = web.flows()[-1]
+    assert flow["comment"].split("·")[0].split()[0] == first.headers["x-patchbay-account"]
+    journal = [json.loads(each) for each in running.journal.splitlines()][-2:]
+    assert journal[0]["session"] == journal[1]["session"] != ""
+    assert journal[0]["client"] == journal[1]["client"]
+
+
+def _pasted(line: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["bash", "-c", line], capture_output=True, timeout=60, check=False)  # noqa: S607

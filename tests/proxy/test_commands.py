@@ -251,7 +251,7 @@ async def test_incidents_are_listed(addon: Patchbay, tmp_path: Path) -> None:
     (tmp_path / "state" / "incidents" / "1.json").write_text(text)
     (tmp_path / "state" / "incidents" / "2.json").write_text("{")
     (line,) = await commands(addon).run("incidents", ())
-    assert "pb1-x  one  victim unknown  echo" in line
+    assert "pb1-x  session none  one  victim unknown  echo" in line
 
 
 @in_loop

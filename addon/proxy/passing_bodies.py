@@ -8,7 +8,8 @@ The credentials that are looked for are those that clients presented, and those 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from mitmproxy import http
 from mitmproxy.net import encoding
@@ -53,15 +54,18 @@ class PassingCredentials:
             self._redactor = Redactor(value.decode("latin-1") for value in self._known if value.isascii())
         return self._redactor.scrub(data)
 
-    def without(self, data: bytes, *, conversation: bool) -> bytes:
+    def without(self, data: bytes, *, conversation: bool, asked: bool = False) -> bytes:
         """
         Return *data* with every credential covered, known or recognised; what a login gives is known from now on.
 
-        In a *conversation*, a model's request or answer, names and formats alone make no credential.
+        In a *conversation*, a model's request or answer, names and formats alone make no credential. *asked*: it is
+        the request, which may be long; its client spells its own credentials as they are.
         """
         places = credential_members.in_conversation if conversation else credential_members.anywhere
         covered, values = credential_members.covered(data, places(data), cover_of_length)
         self.note(values)
+        if asked and conversation and not any(value in covered for value in self._known):
+            return covered
         return self.without_known(covered)
 
 
@@ -83,13 +87,13 @@ class PassingBodies:
 
     def hide_request(self, request: http.Request, *, conversation: bool) -> None:
         """Put on *request* the body that its flow may hold."""
-        self._request = self._hidden(request, conversation=conversation)
+        self._request = self._hidden(request, conversation=conversation, asked=True)
 
     def hide_answer(self, response: http.Response, *, conversation: bool) -> None:
         """Put on *response* the body that its flow may hold."""
         if self.answer_copy is not None:
             response.raw_content = bytes(self.answer_copy)
-        self._answer = self._hidden(response, conversation=conversation)
+        self._answer = self._hidden(response, conversation=conversation, asked=False)
 
     def hide_message(self, message: WebSocketMessage, *, conversation: bool) -> None:
         """Put on *message*, the latest of a WebSocket, the content that its flow may hold."""
@@ -116,12 +120,13 @@ class PassingBodies:
         self.answer_copy += data[: max(0, LARGEST_KEPT - len(self.answer_copy))]
         return data
 
-    def _hidden(self, message: http.Message, *, conversation: bool) -> tuple[bytes, bytes] | None:
+    def _hidden(self, message: http.Message, *, conversation: bool, asked: bool) -> tuple[bytes, bytes] | None:
         came = message.raw_content
         if not came:
             return None
         try:
-            stands = self._encoded_without(came, message_content.coding_of(message), conversation=conversation)
+            cover = partial(self._known.without, conversation=conversation, asked=asked)
+            stands = _encoded(came, message_content.coding_of(message), cover)
         except Exception as e:  # what cannot be read may hold anything
             logger.debug("a body cannot be read, so it is not kept: %s", type(e).__name__)
             stands = _UNREADABLE
@@ -130,19 +135,21 @@ class PassingBodies:
         message.raw_content = stands
         return came, stands
 
-    def _encoded_without(self, came: bytes, coding: str, *, conversation: bool) -> bytes:
-        if not coding:
-            return self._known.without(came, conversation=conversation)
-        plain = _decoded(came, coding)
-        stands = self._known.without(plain, conversation=conversation)
-        return came if stands == plain else bytes(encoding.encode(stands, coding))
-
     def _without(self, data: bytes, *, conversation: bool) -> bytes:
         try:
             return self._known.without(data, conversation=conversation)
         except Exception as e:
             logger.debug("a message cannot be read, so it is not kept: %s", type(e).__name__)
             return _UNREADABLE
+
+
+def _encoded(came: bytes, coding: str, cover: Callable[[bytes], bytes]) -> bytes:
+    """Return *came*, of a Content-Encoding, after *cover*; itself where nothing was covered."""
+    if not coding:
+        return cover(came)
+    plain = _decoded(came, coding)
+    stands = cover(plain)
+    return came if stands == plain else bytes(encoding.encode(stands, coding))
 
 
 def _decoded(data: bytes, coding: str) -> bytes:

@@ -38,13 +38,17 @@ def write_bundle(folder: Path, own: Path, env: Mapping[str, str]) -> Path:
 
 def _trusted(env: Mapping[str, str]) -> Iterator[Path]:
     """Yield the files that programs trust now: those that *env* names, and the system's or mitmproxy's."""
-    named = [Path(env[name]) for name in BUNDLES if env.get(name)]
-    yield from named
+    yield from (Path(env[name]) for name in BUNDLES if env.get(name))
+    if found := _system():
+        yield found
+
+
+def _system() -> Path | None:
     systems = (ssl.get_default_verify_paths().openssl_cafile, *_SYSTEMS)
     if found := next((Path(file) for file in systems if Path(file).is_file()), None):
-        yield found
-    elif package := importlib.util.find_spec("certifi"):
-        yield Path(package.origin or "").with_name("cacert.pem")
+        return found
+    package = importlib.util.find_spec("certifi")  # of mitmproxy
+    return Path(package.origin).with_name("cacert.pem") if package and package.origin else None
 
 
 def _certificates(file: Path) -> list[str]:

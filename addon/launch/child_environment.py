@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,10 +51,8 @@ def changed(
     by_proxy = setup_uses_proxy(program, setup)
     try:
         bundle = str(_bundle(setup, env, confdir)) if by_proxy else ""
-        way = Way(setup.base, setup.proxy if by_proxy else "", bundle, str(setup.folder), setup.own_keys)
+        way = Way(setup.base, setup.proxy if by_proxy else "", bundle, setup.own_keys)
         change = (known.change if known else general)(way, arguments, env)
-        for path, text in change.files.items():
-            _write(Path(path), text)
     except OSError as e:
         raise LaunchError(f"{e.filename or setup.folder}: {e.strerror or e}") from e
     variables = dict(change.variables)
@@ -66,6 +63,14 @@ def changed(
     elif any(env.get(name) for name in (*proxy_variables.PROXIES, *proxy_variables.REMOVED)):
         variables |= proxy_variables.direct(env)
     return replace(change, variables=variables), variables
+
+
+def ways(program: str, hosts: Sequence[str]) -> tuple[str, ...]:
+    """Return how *program* is best given the providers at *hosts*: by `base`, by `proxy`, or both for one not known."""
+    known = recipe(program)
+    if known is None:
+        return ("base", "proxy")
+    return ("proxy",) if known.by_proxy_at in hosts else ("base",)
 
 
 def setup_uses_proxy(program: str, setup: ChildSetup) -> bool:
@@ -84,9 +89,3 @@ def _asks_locally(env: Mapping[str, str]) -> bool:
     """Whether a tool of *env* is to ask a server of this machine, which is no exception then."""
     hosts = (urlsplit(env.get(name, "")).hostname for name in _BASES)
     return any(host and is_loopback(host) for host in hosts)
-
-
-def _write(path: Path, text: str) -> None:
-    written = path.with_name(f"{path.name}.{os.getpid()}")
-    written.write_text(text, encoding="utf-8")
-    written.replace(path)

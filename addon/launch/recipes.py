@@ -1,5 +1,5 @@
 """
-What each tool needs to reach its models through Patchbay: variables, arguments and files.
+What each tool needs to reach its models through Patchbay: variables, and arguments.
 
 Nothing of the user's own settings files is changed. A new tool is a function and a row of RECIPES.
 """
@@ -19,21 +19,19 @@ class Way:
     """
     How a tool reaches the proxy: *base* as its provider's address, *proxy* as an HTTP proxy with *bundle* to trust.
 
-    What is empty is not used. *folder* is where a file for the tool may be put. With *own_keys* the tool keeps its own
-    credentials.
+    What is empty is not used. With *own_keys* the tool keeps its own credentials.
     """
 
     base: str = ""
     proxy: str = ""
     bundle: str = ""
-    folder: str = ""
     own_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """
-    What a tool gets: *variables* that are set and *removed* ones, *arguments* behind its name, and *files* by path.
+    What a tool gets: *variables* that are set and *removed* ones, and *arguments* behind its name.
 
     *snippet* is the same for its settings file, for a tool that has no variable for it.
     """
@@ -41,17 +39,20 @@ class Change:
     variables: Mapping[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
     snippet: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRecipe:
-    """One tool. *change* gets the way, the tool's own arguments and the environment that it would have."""
+    """
+    One tool. *change* gets the way, the tool's own arguments and the environment that it would have.
+
+    Where an account's provider is *by_proxy_at*, the tool reaches it better by a proxy than by its base URL.
+    """
 
     program: str
-    title: str
     change: Callable[[Way, Sequence[str], Mapping[str, str]], Change]
+    by_proxy_at: str = ""
 
 
 def general(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
@@ -67,7 +68,6 @@ def general(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
     return Change(
         variables,
         tuple(name for tool in tools for name in tool.removed),
-        files={path: text for tool in tools for path, text in tool.files.items()},
     )
 
 
@@ -117,11 +117,8 @@ def _gemini(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
     variables = {} if env.get("GOOGLE_API_KEY") else _missing(env, "GEMINI_API_KEY")
     if way.base:
         variables["GOOGLE_GEMINI_BASE_URL"] = way.base
-    # A login with a Google account would go to another server. The settings of the system come before the user's own.
-    path = f"{way.folder}/gemini-cli.json"
-    variables["GEMINI_CLI_SYSTEM_SETTINGS_PATH"] = path
-    settings = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
-    return Change(variables, ("GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA"), files={path: json.dumps(settings)})
+        variables["GEMINI_DEFAULT_AUTH_TYPE"] = "gemini-api-key"  # what it proposes where nothing was chosen yet
+    return Change(variables, ("GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA"))
 
 
 def _qwen(way: Way, arguments: Sequence[str], env: Mapping[str, str]) -> Change:
@@ -152,11 +149,12 @@ def _opencode(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
 
 
 RECIPES: tuple[ToolRecipe, ...] = (
-    ToolRecipe("claude", "Claude Code", _claude),
-    ToolRecipe("codex", "Codex", _codex),
-    ToolRecipe("gemini", "Gemini CLI", _gemini),
-    ToolRecipe("qwen", "Qwen Code", _qwen),
-    ToolRecipe("opencode", "OpenCode", _opencode),
+    ToolRecipe("claude", _claude),
+    ToolRecipe("codex", _codex),
+    # With a base URL it takes no key but from a user who has chosen one in its settings.
+    ToolRecipe("gemini", _gemini, by_proxy_at="generativelanguage.googleapis.com"),
+    ToolRecipe("qwen", _qwen),
+    ToolRecipe("opencode", _opencode),
 )
 
 

@@ -23,7 +23,6 @@ from .command_line import CommandLine, LaunchError
 from .listeners import MODE, Listeners
 from .proxy_process import AddressInUse, ProxyProcess, free_ports, host_command, remove_old_logs
 from .proxy_variables import OuterProxy, outer_proxy
-from .recipes import recipe
 
 _TRIES = 5  # to find a port that no other program takes before the proxy has it
 _WEB = re.compile(r"Web server listening at (\S+)")
@@ -130,11 +129,11 @@ def _started(proxy: ProxyProcess, line: CommandLine, settings: RunSettings, oute
 
 
 def _modes(line: CommandLine, settings: RunSettings, outer: OuterProxy | None) -> tuple[str, ...]:
-    """Return the modes for the command: a tool with a recipe needs a base URL, and any other both ways."""
+    """Return the modes of mitmproxy for the ways in which the command is to reach it."""
     if settings.own_keys or outer:
         return ("regular",)
-    known = recipe(client_programs.find(line.command)[0])
-    return (MODE,) if known else (MODE, "regular")
+    wanted = child_environment.ways(client_programs.find(line.command)[0], settings.hosts)
+    return tuple({"base": MODE, "proxy": "regular"}[way] for way in wanted)
 
 
 def _outer(line: CommandLine, settings: RunSettings, env: Mapping[str, str]) -> OuterProxy | None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from patchbay.launch.child_environment import ways
 from patchbay.launch.recipes import RECIPES, Change, Way, general, recipe
 
 BASE = "http://127.0.0.1:8080"
-BY_ADDRESS = Way(BASE, folder="/state")
-BY_PROXY = Way(proxy="http://127.0.0.1:8081", bundle="/state/ca.pem", folder="/state")
-LOOK = Way(proxy="http://127.0.0.1:8081", bundle="/state/ca.pem", folder="/state", own_keys=True)
+BY_ADDRESS = Way(BASE)
+BY_PROXY = Way(proxy="http://127.0.0.1:8081", bundle="/state/ca.pem")
+LOOK = Way(proxy="http://127.0.0.1:8081", bundle="/state/ca.pem", own_keys=True)
 
 
 def given(program: str, way: Way, arguments: tuple[str, ...] = (), **env: str) -> Change:
@@ -41,9 +42,7 @@ def test_each_tool_gets_the_base_url_in_its_own_form_and_a_key_if_it_has_none() 
     gemini = given("gemini", BY_ADDRESS)
     assert gemini.variables["GOOGLE_GEMINI_BASE_URL"] == BASE
     assert gemini.variables["GEMINI_API_KEY"] == "patchbay"
-    assert json.loads(gemini.files[gemini.variables["GEMINI_CLI_SYSTEM_SETTINGS_PATH"]]) == {
-        "security": {"auth": {"selectedType": "gemini-api-key"}}
-    }
+    assert gemini.variables["GEMINI_DEFAULT_AUTH_TYPE"] == "gemini-api-key"
     qwen = given("qwen", BY_ADDRESS)
     assert qwen.variables == {"OPENAI_API_KEY": "patchbay", "OPENAI_BASE_URL": f"{BASE}/v1"}
     assert qwen.arguments == ("--auth-type", "openai")
@@ -114,3 +113,11 @@ def test_any_other_program_gets_what_the_sdks_and_the_tools_read() -> None:
     }.items() <= change.variables.items()  # fmt: skip
     assert "ANTHROPIC_AUTH_TOKEN" not in change.variables  # the SDK would send both
     assert "ANTHROPIC_API_KEY" not in general(BY_ADDRESS, (), {"ANTHROPIC_AUTH_TOKEN": "sk-own"}).variables
+
+
+def test_a_tool_is_given_the_way_that_suits_its_provider() -> None:
+    google = ("generativelanguage.googleapis.com",)
+
+    assert ways("gemini", google) == ("proxy",)
+    assert ways("gemini", ("127.0.0.1",)) == ways("claude", google) == ("base",)
+    assert ways("python", google) == ("base", "proxy")

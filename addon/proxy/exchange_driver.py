@@ -81,6 +81,7 @@ class ExchangeDriver:
         self.target = RequestTarget(Endpoint(), Origin("", "", 0), "")
         self.client: Client | None = None
         self.own_answer = False  # the client gets an answer of ours, not an upstream's
+        self.refusal: Refusal | None = None  # … which says this
         self.head_taken = False  # an upstream's head has been taken for the client
         self.exchange: Exchange | None = None
         self.lease: Lease | None = None  # of the present attempt
@@ -239,7 +240,7 @@ class ExchangeDriver:
 
     def error_response(self, refusal: Refusal) -> http.Response:
         """Return *refusal* as an answer in the caller's dialect."""
-        self.own_answer = True
+        self.own_answer, self.refusal = True, refusal
         if self.exchange is not None:
             self.exchange.refusal = refusal
         request_id = self.lease.request_id if self.lease else ""

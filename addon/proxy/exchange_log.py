@@ -26,7 +26,7 @@ class ExchangeLog:
     """
     Where the ends of exchanges are written; *key* is the master key.
 
-    *account_failed* is called after an exchange in which an account failed.
+    *show* is called with each decision; *account_failed* after an exchange in which an account failed.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class ExchangeLog:
         key: bytes,
         incidents: IncidentRecorder,
         sessions: SessionList,
+        show: Callable[[Decision], None],
         account_failed: Callable[[], None],
     ) -> None:
         self._router = router
         self._key = key
         self._incidents = incidents
         self._sessions = sessions
+        self._show = show
         self._account_failed = account_failed
         self.journal: Journal | None = None
 
@@ -78,6 +80,7 @@ class ExchangeLog:
             for news in self._router.memory.habits.news():
                 logger.log(logging.INFO if news.over else logging.WARNING, "patchbay: %s", report.demotion(news))
         self._sessions.record(exchange, decision)
+        self._show(decision)
         line = decision.encoded()
         if self.journal:
             self.journal.write(line)

@@ -63,6 +63,7 @@ from .pending_connections import PendingConnections
 from .redacted_heads import placeholder
 from .request_head import RequestHead
 from .shadow import Passthrough, ShadowDriver
+from .terminal import Terminal
 from .websockets import WebSocketDriver
 
 logger = logging.getLogger(__name__)
@@ -120,9 +121,10 @@ class Patchbay:
     def __init__(self) -> None:
         self._keys = Credentials()
         self._in_flight = InFlight(self._close)
-        self._lifecycle = Lifecycle(self._keys, self._in_flight)
-        # mitmproxy takes them for addons of ours
-        self.addons = [PassingBodyHooks(), PatchbayCommands(self._lifecycle, self._keys, self._in_flight)]
+        self._terminal = Terminal(self._keys.scrub_text)
+        self._lifecycle = Lifecycle(self._keys, self._in_flight, self._terminal)
+        commands = PatchbayCommands(self._lifecycle, self._keys, self._in_flight)
+        self.addons = [PassingBodyHooks(), commands, self._terminal]  # mitmproxy takes them for addons of ours
         self._loop_share = EventLoopShare(time.monotonic)
         self._http1_upstreams = alpn.Http1Upstreams()
         self._warnings = misdirected.Warnings()
@@ -223,6 +225,7 @@ class Patchbay:
         placeholder(flow.request, keys=self._keys.key_headers)
         flow.patchbay = None  # type: ignore[attr-defined]
         self._warnings.tell(refused.message)
+        self._terminal.refused(flow, refused)
         if flow.request.method != "CONNECT":
             flow.response = own_responses.error_response(_dialect(flow), refused, "")
         return True
@@ -515,7 +518,12 @@ class Patchbay:
         self._close(flow, driver, _BROKEN.code)
 
     def _close(self, flow: http.HTTPFlow, driver: ExchangeDriver, error: str) -> None:
-        if driver.closed or driver.exchange is None:
+        if driver.closed:
+            return
+        if driver.exchange is None:
+            driver.closed = driver.refusal is not None
+            if driver.refusal:
+                self._terminal.refused(flow, driver.refusal)
             return
         driver.closed = True
         self._in_flight.flows.pop(driver, None)

@@ -47,6 +47,7 @@ from .log_redaction import LogRedaction
 from .persistence import Persistence
 from .session_list import SessionList
 from .shadow import warn_of_nowhere
+from .terminal import Terminal
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +75,14 @@ class Service:
 class Lifecycle:
     """mitmproxy's events about the addon itself. *service* is None until `configure` could use the settings."""
 
-    def __init__(self, keys: Credentials, in_flight: InFlight) -> None:
+    def __init__(self, keys: Credentials, in_flight: InFlight, terminal: Terminal) -> None:
         self.service: Service | None = None
         self._looks = False  # patchbay_look: there are no settings, and nothing is written
         self.refused = False  # the settings were unusable at the start, and mitmproxy is about to end
         self.shutdown = GracefulShutdown(self._grace, in_flight.count, lambda: in_flight.end_all(_ENDED))
         self._keys = keys
         self._in_flight = in_flight
+        self._terminal = terminal
         self._log_redaction = LogRedaction(keys.scrub_text)
         self._reload: reload.Reload | None = None
 
@@ -138,11 +140,6 @@ class Lifecycle:
         config = self.service.router.config
         tls_passthrough.warn(config)
         warn_of_nowhere(config, ctx.options.mode)
-        if config.looks:
-            logger.info("patchbay: only looking: requests pass with their own credentials, which are not kept")
-            return
-        enabled = sum(account.enabled for account in config.accounts)
-        logger.info("patchbay: accounts: %d (%d enabled)", len(config.accounts), enabled)
 
     async def reload_now(self) -> str:
         """Read the settings, and the files with keys, again; return what came of it."""
@@ -213,13 +210,14 @@ class Lifecycle:
         router = Router(config, key, SystemRandom(), secrets.token_bytes)
         incidents = IncidentRecorder(folder, config.crosstalk, self._keys.environment)
         sessions = SessionList()
-        log = ExchangeLog(router, key, incidents, sessions, self._in_flight.account_failed)
+        log = ExchangeLog(router, key, incidents, sessions, self._terminal.exchange, self._in_flight.account_failed)
         log.journal = _journal(config.journal)
         store = Persistence(config, key, router.state)
         context = self._context(router, log, Alarms(router, store, incidents))
         router.editor.unnamed = self._warn_of_model
         router.changed = store.soon
         router.state.leaked = incidents.leaked
+        self._terminal.attach(router)
         loaded, guards = LoadedFlows(mint_of(key)), Guards(config)
         return Service(key, router, context, store, incidents, loaded, log, sessions, found.clients, guards)
 
@@ -248,6 +246,7 @@ class Lifecycle:
         service.incidents.change(config.crosstalk)
         service.clients = found.clients
         service.guards = Guards(config)
+        self._terminal.attach(service.router)
         self._in_flight.settings_changed()
 
     def _grace(self) -> float:

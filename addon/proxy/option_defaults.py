@@ -28,6 +28,8 @@ _DEFAULTS = {
     "keep_host_header": True,
     # of mitmweb: the comment begins with the account
     "web_columns": ["path", "status", "comment", "time"],
+    # of mitmdump: each exchange has a line of ours
+    "flow_detail": 0,
 }
 _changed: set[str] = set()  # set here; this module outlives a reload of the addon
 _tasks: set[asyncio.Task[None]] = set()

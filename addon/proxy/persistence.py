@@ -116,7 +116,7 @@ class Persistence:
         if behind.wait_for_first_read(FIRST_READ_WAIT):
             news = behind.take()
             unread = self._state.adopt(news, time.time())
-            logger.info("patchbay: records read from the store: %d", len(news) - unread)
+            logger.debug("patchbay: records read from the store: %d", len(news) - unread)
 
     async def _run(self, behind: WriteBehind) -> None:
         while True:

@@ -103,7 +103,8 @@ def test_a_client_that_leaves_while_a_connection_is_made_is_no_fault_of_the_acco
     script.write_text(SLOW)
     with simulator_thread({"sk-lost-0123456789abcdef": "one"}) as simulator:
         settings = generic_config(tmp_path, NAMES)
-        with proxy(tmp_path, settings, scripts=[str(script)], mode=f"reverse:{simulator.url}") as running:
+        mode = f"reverse:{simulator.url}"
+        with proxy(tmp_path, settings, "-v", scripts=[str(script)], mode=mode) as running:
             for count in range(1, 5):
                 with socket.create_connection(("127.0.0.1", running.port), 30) as leaving:
                     leaving.sendall(ASKED)
@@ -123,7 +124,7 @@ def test_a_client_that_leaves_ends_its_exchange_also_where_nobody_is_told(tmp_pa
     script.write_text(LOSES)
     with simulator_thread({"sk-lost-0123456789abcdef": "one"}) as simulator:
         settings = generic_config(tmp_path, NAMES)
-        with proxy(tmp_path, settings, scripts=[str(script)], mode=f"reverse:{simulator.url}") as running:
+        with proxy(tmp_path, settings, "-v", scripts=[str(script)], mode=f"reverse:{simulator.url}") as running:
             with socket.create_connection(("127.0.0.1", running.port), 30) as leaving:
                 leaving.sendall(ASKED)
                 assert eventually(lambda: "server connect" in running.log)

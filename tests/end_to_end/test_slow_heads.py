@@ -39,7 +39,7 @@ def hasty(folder: Path, more: str = "", seconds: float = 2.0) -> Iterator[Proxy]
     settings = generic_config(folder, {"one": "sk-one-0123456789abcdef"}, more=more)
     with (
         listener(serve) as port,
-        proxy(folder, settings, scripts=[str(script)], mode=f"reverse:http://127.0.0.1:{port}") as running,
+        proxy(folder, settings, "-v", scripts=[str(script)], mode=f"reverse:http://127.0.0.1:{port}") as running,
     ):
         yield running
 

@@ -20,7 +20,7 @@ from patchbay.proxy.incident_recorder import IncidentRecorder
 from patchbay.proxy.session_list import SessionList
 from patchbay.router import Router
 from patchbay.settings.settings import CrosstalkSettings, JournalSettings
-from patchbay.values.decision import Outcome
+from patchbay.values.decision import Decision, Outcome
 from patchbay.values.http import Headers
 
 from ..test_router import answer, good, opened, request, routed, router
@@ -34,7 +34,8 @@ class Bench:
         self.failures = 0
         self.incidents = IncidentRecorder(folder, CrosstalkSettings())
         self.sessions = SessionList()
-        self.log = ExchangeLog(self.router, KEY, self.incidents, self.sessions, self._failed)
+        self.shown: list[Decision] = []
+        self.log = ExchangeLog(self.router, KEY, self.incidents, self.sessions, self.shown.append, self._failed)
         self.flow: HTTPFlow = tflow.tflow(resp=True)
 
     def _failed(self) -> None:

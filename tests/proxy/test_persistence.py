@@ -418,7 +418,7 @@ def test_the_start_waits_two_seconds_for_what_earlier_processes_left(
     monkeypatch.setattr(persistence, "WriteBehind", lambda store, name: made.append((store, name)) or behind)  # type: ignore[func-returns-value]
     monkeypatch.setattr(persistence, "opened", lambda url, folder, space: "the store")
     config = settings(tmp_path, "redis://:hush@example.com/0")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         Persistence(config, KEY, router(config).state)
 
     assert (waited, made) == ([2.0], [("the store", "redis")]), "the name holds no password"

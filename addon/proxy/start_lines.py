@@ -34,7 +34,7 @@ class _Tool:
 
 
 _BY_ADDRESS: Sequence[_Tool] = (
-    _Tool("Claude Code", "anthropic", "ANTHROPIC_BASE_URL={address} ANTHROPIC_API_KEY={key} claude"),
+    _Tool("Claude Code", "anthropic", "ANTHROPIC_BASE_URL={address} ANTHROPIC_AUTH_TOKEN={key} claude"),
     _Tool("Codex", "openai", "PATCHBAY_KEY={key} codex -c model_provider=patchbay -c 'model_providers.patchbay="
           '{{name="Patchbay",base_url="{address}/v1",wire_api="responses",env_key="PATCHBAY_KEY"}}\''),
     _Tool("Gemini CLI", "gemini", "GOOGLE_GEMINI_BASE_URL={address} GEMINI_API_KEY={key} gemini"),
@@ -49,37 +49,34 @@ _AS_PROXY: Sequence[_Tool] = (
 )
 
 
-def of(router: Router, addresses: Sequence[str], modes: Sequence[str], at: float) -> Iterator[StartLine]:
-    """Yield what is said at the start, in order."""
+def of(router: Router, addresses: Mapping[str, str], at: float) -> Iterator[StartLine]:
+    """Yield what is said at the start, in order; *addresses* as of `client_connections`."""
     config, version = router.config, release.version()
     where = ", ".join(addresses) or "no address"
     remembered = len(router.accounts.bindings)
     known = f"; {remembered} conversations of earlier are remembered" if remembered else ""
     yield StartLine(
         lambda style: _line(f"Patchbay {version} listens at {where}{known}", at, style),
-        lambda: terminal_json.started(version, addresses, modes, at),
+        lambda: terminal_json.started(version, addresses, config.mode, at),
     )
     if config.looks:
         told = "it only looks: requests pass with their own credentials, which are not kept"
         yield StartLine(lambda style: _line(told, at, style), lambda: terminal_json.logged("info", told, at))
     for account in config.accounts:
         yield _account(account, router, at)
-    for tool, command in commands(config, addresses, modes):
+    for tool, command in commands(config, addresses):
         yield _command(tool, command, at)
 
 
-def commands(config: Config, addresses: Sequence[str], modes: Sequence[str]) -> Iterator[tuple[str, str]]:
+def commands(config: Config, addresses: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each kind of tool for which there is an account, and the command that starts it behind this proxy."""
-    if not addresses or not modes:
-        return
     families = {family for account in config.accounts if account.enabled for family in account.provider.families}
     key = "YOUR_CLIENT_KEY" if config.clients else "any"
-    by_address = modes[0].startswith("reverse:")
-    if not by_address and not modes[0].startswith(("regular", "upstream:")):
-        return
-    for tool in _BY_ADDRESS if by_address else _AS_PROXY:
-        if config.looks or not tool.family or tool.family in families:
-            yield tool.name, tool.command.format(address=addresses[0], key=key)
+    first = {kind: address for address, kind in reversed([*addresses.items()])}
+    for kind, tools in (("base", _BY_ADDRESS), ("proxy", _AS_PROXY)):
+        for tool in tools if kind in first else ():
+            if config.looks or not tool.family or tool.family in families:
+                yield tool.name, tool.command.format(address=first[kind], key=key)
 
 
 def _command(tool: str, command: str, at: float) -> StartLine:

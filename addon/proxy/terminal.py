@@ -164,7 +164,7 @@ class Terminal:
         await option_defaults.listening()
         at = time.time()
         router.accounts.changes.told([account.id for account in router.config.accounts], at)
-        for line in start_lines.of(router, client_connections.addresses(), list(ctx.options.mode), at):
+        for line in start_lines.of(router, client_connections.addresses(), at):
             self._say(logging.INFO, line.text, line.json)
 
     # -- how it is said --------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -90,9 +90,9 @@ def rest_members(rest: Rest) -> JsonLine:
     }
 
 
-def started(version: str, addresses: Sequence[str], mode: Sequence[str], at: float) -> JsonLine:
+def started(version: str, addresses: Iterable[str], mode: str, at: float) -> JsonLine:
     """Return the event of the start."""
-    return {"event": "start", "time": round(at, 3), "version": version, "addresses": [*addresses], "mode": [*mode]}
+    return {"event": "start", "time": round(at, 3), "version": version, "addresses": [*addresses], "mode": mode}
 
 
 def account_stands(account: str, state: str, rest: Rest | None, reason: str, at: float) -> JsonLine:

@@ -270,9 +270,13 @@ def test_what_mitmproxy_says_of_each_connection_is_hidden_unless_asked_for(
 # -- the start ---------------------------------------------------------------------------------------------------------
 
 
-def start(of: Router, *modes: str, addresses: tuple[str, ...] = ("http://127.0.0.1:8080",)) -> list[str]:
+HERE = "http://127.0.0.1:8080"
+
+
+def start(of: Router, *kinds: str) -> list[str]:
     style = LineStyle(clock=lambda _: "12:00:00")
-    return [line.text(style).removeprefix("12:00:00 ") for line in start_lines.of(of, addresses, modes, 0.0)]
+    addresses = {HERE.replace("8080", str(8080 + n)): kind for n, kind in enumerate(kinds)}
+    return [line.text(style).removeprefix("12:00:00 ") for line in start_lines.of(of, addresses, 0.0)]
 
 
 def test_the_start_says_where_how_accounts_stand_and_what_to_paste(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +287,7 @@ def test_the_start_says_where_how_accounts_stand_and_what_to_paste(monkeypatch: 
     )  # fmt: skip
     of.accounts.health.record_outcome("b", "m", Outcome("rate", 600.0, "account", "429"), 0.0)
 
-    listens, *others = start(of, "reverse:http://patchbay.invalid")
+    listens, *others = start(of, "base")
 
     assert listens.startswith("Patchbay ") and listens.endswith(" listens at http://127.0.0.1:8080")
     assert others == [
@@ -291,7 +295,7 @@ def test_the_start_says_where_how_accounts_stand_and_what_to_paste(monkeypatch: 
         "account b            rests until 12:00:00: rate limited (429), retry-after 600 s",
         "account off          disabled in the settings",
         "account keyless      no key: env:PATCHBAY_TEST_A: is not set",
-        "Claude Code: ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_API_KEY=any claude",
+        "Claude Code: ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_AUTH_TOKEN=any claude",
         "Codex: PATCHBAY_KEY=any codex -c model_provider=patchbay -c 'model_providers.patchbay="
         '{name="Patchbay",base_url="http://127.0.0.1:8080/v1",wire_api="responses",env_key="PATCHBAY_KEY"}\'',
         "OpenAI SDK: OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=any COMMAND",
@@ -301,15 +305,18 @@ def test_the_start_says_where_how_accounts_stand_and_what_to_paste(monkeypatch: 
 
 def test_behind_an_ordinary_proxy_and_with_clients_other_lines_are_pasted() -> None:
     of = router(account("a", "gemini"))
-    commands = start(of, "regular")[2:]
+    commands = start(of, "proxy")[2:]
     assert [line.partition(":")[0] for line in commands] == ["Gemini CLI", "other tools"]
     assert "HTTPS_PROXY=http://127.0.0.1:8080 NODE_EXTRA_CA_CERTS=" in commands[0]
     of.config = replace(of.config, clients=(ClientKey("ann", Secret("literal", "x")),))
-    assert "GEMINI_API_KEY=YOUR_CLIENT_KEY" in start(of, "reverse:http://patchbay.invalid")[2]
-    assert len(start(of, "local")) == 2 and len(start(of, "regular", addresses=())) == 2
+    assert "GEMINI_API_KEY=YOUR_CLIENT_KEY" in start(of, "base")[2]
+    assert len(start(of, "")) == len(start(of)) == 2
+    assert [line.split()[2].rpartition("=")[2] for line in start(of, "", "proxy", "base")[2:4]] == [
+        "http://127.0.0.1:8082", "http://127.0.0.1:8082",
+    ]  # fmt: skip
 
 
 def test_the_start_is_told_to_programs() -> None:
-    lines = [line.json() for line in start_lines.of(router(account("a")), ("http://127.0.0.1:8080",), ("regular",), 1)]
+    lines = [line.json() for line in start_lines.of(router(account("a")), {HERE: "base"}, 1)]
     assert [(line["event"], line["time"]) for line in lines[:3]] == [("start", 1), ("account", 1), ("connect", 1)]
     assert lines[1] | {} == {"event": "account", "time": 1, "account": "a", "change": "ready"}

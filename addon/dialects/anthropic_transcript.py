@@ -11,6 +11,7 @@ from .transcript_form import TranscriptForm
 
 _PIECES = {"partial_json": "input"}  # the member that each member of a delta continues, where its name differs
 _BLOCKS = {"text": "text", "thinking": "thinking", "signature": "thinking", "partial_json": "tool_use"}
+_PLAIN = {"role", "content"}
 _EVENTS = frozenset("message_start content_block_start content_block_delta content_block_stop message_delta".split())
 
 
@@ -44,6 +45,8 @@ def _answer(suffix: str, body: Json) -> Transcript:
 
 
 def _turn(message: Any) -> TranscriptTurn:
+    if isinstance(message, dict) and {*message} == _PLAIN and isinstance(message["role"], str):  # nearly all
+        return TranscriptTurn(message["role"], blocks(message["content"]))
     members = JsonMembers(message)
     said = blocks(members.take("content"))
     return TranscriptTurn(members.text("role"), said, members.rest())
@@ -62,12 +65,28 @@ def blocks(content: Any) -> tuple[Block, ...]:
     """Return *content*, a text, a block or a list of both, as blocks."""
     if content is None or content == "":
         return ()
-    return tuple(_block(entry) for entry in content) if isinstance(content, list) else (_block(content),)
+    return tuple([_block(entry) for entry in content]) if isinstance(content, list) else (_block(content),)
 
 
 def _block(entry: Any) -> Block:
     if isinstance(entry, str):
         return Block("text", entry)
+    # The plain forms first: a long conversation has tens of thousands of them.
+    kind, size = (entry.get("type"), len(entry)) if isinstance(entry, dict) else ("", 0)
+    if kind == "text" and size == 2 and isinstance(text := entry.get("text"), str):
+        return Block("text", text)
+    if kind == "tool_use" and size == 4:
+        name, call, arguments = entry.get("name"), entry.get("id"), entry.get("input")
+        if isinstance(name, str) and isinstance(call, str) and isinstance(arguments, dict):
+            return Block("call", json_text(arguments), name, call)
+    if kind == "tool_result" and size == 3:
+        said, call = entry.get("content"), entry.get("tool_use_id")
+        if isinstance(call, str) and isinstance(said, str):
+            return Block("result", said, id=call)
+    return _any_block(entry)
+
+
+def _any_block(entry: Any) -> Block:
     members = JsonMembers(entry)
     kind = members.text("type")
     if kind.endswith("tool_use"):

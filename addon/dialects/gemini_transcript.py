@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..values.transcript import Block, Detail, OfferedTool, Transcript, TranscriptTurn
 from . import interaction_transcript
@@ -14,6 +15,8 @@ from .stream_join import StreamJoin, extend, merge
 from .transcript_form import TranscriptForm
 
 _ROLES = {"model": "assistant", "function": "tool"}
+_PLAIN = {"role", "parts"}
+_PLAIN_CALL, _PLAIN_RESPONSE = {"name", "args"}, {"name", "response"}
 _ANSWERS = ("candidates", "usageMetadata", "promptFeedback")
 
 
@@ -69,14 +72,22 @@ def _candidate(members: JsonMembers, at: int) -> TranscriptTurn:
 
 
 def _turn(content: Any) -> TranscriptTurn:
+    if isinstance(content, dict) and {*content} == _PLAIN:  # nearly all
+        role, parts = content["role"], content["parts"]
+        if isinstance(role, str) and isinstance(parts, list):
+            return _turn_of(role, [_part(part) for part in parts], ())
     if isinstance(content, list):  # parts without their content
         content = {"parts": content}
     members = JsonMembers(content if not isinstance(content, str) else {"parts": [{"text": content}]})
     role = members.text("role")
     parts = members.take("parts")
     blocks = [_part(part) for part in (parts if isinstance(parts, list) else [] if parts is None else [parts])]
+    return _turn_of(role, blocks, members.rest())
+
+
+def _turn_of(role: str, blocks: Sequence[Block], rest: tuple[Detail, ...]) -> TranscriptTurn:
     is_tools = bool(blocks) and role in ("", "user") and all(block.kind == "result" for block in blocks)
-    return TranscriptTurn("tool" if is_tools else _ROLES.get(role, role), tuple(blocks), members.rest())
+    return TranscriptTurn("tool" if is_tools else _ROLES.get(role, role), tuple(blocks), rest)
 
 
 def _tools(tool: Any) -> Iterator[OfferedTool]:
@@ -97,6 +108,20 @@ def _tools(tool: Any) -> Iterator[OfferedTool]:
 def _part(part: Any) -> Block:
     if isinstance(part, str):
         return Block("text", part)
+    if isinstance(part, dict) and len(part) == 1:  # nearly all
+        if isinstance(text := part.get("text"), str):
+            return Block("text", text)
+        if isinstance(call := part.get("functionCall"), dict) and {*call} == _PLAIN_CALL:
+            name, arguments = call["name"], call["args"]
+            if isinstance(name, str) and isinstance(arguments, dict):
+                return Block("call", json_text(arguments), name)
+        answer = part.get("functionResponse")
+        if isinstance(answer, dict) and {*answer} == _PLAIN_RESPONSE and isinstance(answer["name"], str):
+            return Block("result", _said(answer["response"]), answer["name"])
+    return _any_part(part)
+
+
+def _any_part(part: Any) -> Block:
     members = JsonMembers(part)
     if isinstance(members.peek("text"), str):
         thinks = members.peek("thought") is True and members.take("thought")
@@ -123,13 +148,12 @@ def _response(members: JsonMembers) -> Block:
 
 
 def _said(response: Any) -> str:
-    match response:
-        case None:
-            return ""
-        case str():
-            return response
-        case {"output": str(text), **others} | {"result": str(text), **others} if not others:
-            return text  # so most clients put it
+    if isinstance(response, str) or response is None:
+        return response or ""
+    if isinstance(response, dict) and len(response) == 1:
+        text = response.get("output", response.get("result"))  # so most clients put it
+        if isinstance(text, str):
+            return text
     return json_text(response)
 
 

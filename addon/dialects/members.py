@@ -72,8 +72,10 @@ class JsonMembers:
 
     def rest(self, prefix: str = "") -> tuple[Detail, ...]:
         """Take all that is left."""
+        if not self._left:
+            return ()
         left, self._left = self._left, {}
-        return tuple(details(left, prefix)) if left else ()
+        return tuple(details(left, prefix))
 
 
 def details(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[Detail]:
@@ -142,10 +144,9 @@ def result(text_or_blocks: str | list[Block], **named: Any) -> Block:
     """Return the result of a tool; blocks of nothing but words become its text."""
     if isinstance(text_or_blocks, str):
         return Block("result", text_or_blocks, **named)
-    blocks = tuple(text_or_blocks)
-    if all(block.kind == "text" and not block.details for block in blocks):
-        return Block("result", "\n".join(block.text for block in blocks), **named)
-    return Block("result", blocks=blocks, **named)
+    if all(block.kind == "text" and not block.details for block in text_or_blocks):
+        return Block("result", "\n".join([block.text for block in text_or_blocks]), **named)
+    return Block("result", blocks=tuple(text_or_blocks), **named)
 
 
 def error(members: JsonMembers) -> ErrorText | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..values.transcript import Block, Detail, OfferedTool, TranscriptTurn
 from .members import JsonMembers, of_contents, of_place, other
@@ -12,6 +13,7 @@ from .members import JsonMembers, of_contents, of_place, other
 _TEXTS = frozenset({"text", "input_text", "output_text", "summary_text"})
 _THOUGHTS = frozenset({"reasoning_text", "thinking"})
 _IMAGES = frozenset({"image_url", "input_image", "output_image", "computer_screenshot", "image"})
+_PLAIN, _PLAIN_CALL, _PLAIN_FUNCTION = {"type", "text"}, {"id", "type", "function"}, {"name", "arguments"}
 _INSTRUCTS = frozenset({"system", "developer"})
 _FORMATS = frozenset({"function", "custom"})  # types of tools that a name makes clear
 
@@ -27,6 +29,10 @@ def part(entry: Any) -> Block:
     """Return one part of a content."""
     if isinstance(entry, str):
         return Block("text", entry)
+    if isinstance(entry, dict) and {*entry} == _PLAIN:  # nearly all
+        kind, text = entry["type"], entry["text"]
+        if isinstance(kind, str) and kind in _TEXTS and isinstance(text, str):
+            return Block("text", text)
     members = JsonMembers(entry)
     kind = members.text("type")
     if kind in _TEXTS:
@@ -77,6 +83,12 @@ def _file(source: JsonMembers, around: JsonMembers) -> Block:
 
 def call(entry: Any) -> Block:
     """Return a call of a chat message."""
+    if isinstance(entry, dict) and {*entry} == _PLAIN_CALL and entry["type"] == "function":  # nearly all
+        plain, call_id = entry["function"], entry["id"]
+        if isinstance(call_id, str) and isinstance(plain, dict) and {*plain} == _PLAIN_FUNCTION:
+            name, arguments = plain["name"], plain["arguments"]
+            if isinstance(name, str) and isinstance(arguments, str):
+                return Block("call", arguments, name, call_id)
     members = JsonMembers(entry)
     if isinstance(members.peek("index"), int):
         members.take("index")
@@ -116,18 +128,21 @@ def _instructing(turn: TranscriptTurn) -> list[Block]:
 
 def merged(turns: Sequence[TranscriptTurn], roles: Sequence[str] = ("tool",)) -> tuple[TranscriptTurn, ...]:
     """Return *turns* with those of one of *roles* that follow each other made one."""
-    found: list[list[TranscriptTurn]] = []
+    found: list[TranscriptTurn] = []
+    group: list[TranscriptTurn] = []
     for turn in turns:
-        if found and turn.role in roles and found[-1][-1].role == turn.role:
-            found[-1].append(turn)
-        else:
-            found.append([turn])
-    return tuple(each[0] if len(each) == 1 else _one(each) for each in found)
+        if group and (turn.role not in roles or turn.role != group[0].role):
+            found.append(_one(group))
+            group.clear()
+        group.append(turn)
+    return (*found, _one(group)) if group else ()
 
 
 def _one(turns: Sequence[TranscriptTurn]) -> TranscriptTurn:
-    blocks = tuple(block for turn in turns for block in turn.blocks)
-    return TranscriptTurn(turns[0].role, blocks, tuple(each for turn in turns for each in turn.details))
+    if len(turns) == 1:
+        return turns[0]
+    blocks = tuple([block for turn in turns for block in turn.blocks])
+    return TranscriptTurn(turns[0].role, blocks, tuple([each for turn in turns for each in turn.details]))
 
 
 def _named(name: str, value: str) -> tuple[Detail, ...]:

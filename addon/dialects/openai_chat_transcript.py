@@ -11,6 +11,7 @@ from .stream_join import StreamJoin, coalesced, extend, grow, merge
 from .transcript_form import TranscriptForm
 
 _THOUGHTS = ("reasoning_content", "reasoning")  # two names of one thing: some servers send both
+_PLAIN = ("system", "user", "assistant")
 _LISTS = {"/embeddings": "embedding", "/moderations": "moderation", "/rerank": "ranking"}
 
 
@@ -75,6 +76,19 @@ def _entry(entry: Any, kind: str) -> Block:
 
 
 def _turn(message: Any) -> TranscriptTurn:
+    if not isinstance(message, dict):
+        return _any_turn(message)
+    role, content, size = message.get("role"), message.get("content"), len(message)  # the plain forms first: nearly all
+    if size == 2 and content and isinstance(content, str) and role in _PLAIN:
+        return TranscriptTurn(role, (Block("text", content),))
+    if size == 3 and role == "tool" and isinstance(content, str) and isinstance(at := message.get("tool_call_id"), str):
+        return TranscriptTurn("tool", (Block("result", content, id=at),))
+    if size == 3 and role == "assistant" and "content" in message and isinstance(message.get("tool_calls"), list):
+        return TranscriptTurn("assistant", (*parts(content), *[call(each) for each in message["tool_calls"]]))
+    return _any_turn(message)
+
+
+def _any_turn(message: Any) -> TranscriptTurn:
     members = JsonMembers(message)
     role = members.text("role")
     blocks = [*_thoughts(members), *parts(members.take("content"))]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..values.transcript import Block, Detail, Transcript, TranscriptTurn
 from .members import Json, JsonMembers, error, json_text, of_contents, other, result, size_of
@@ -86,6 +88,21 @@ def _turns(items: Any) -> tuple[TranscriptTurn, ...]:
 
 
 def _turn(item: Any) -> TranscriptTurn:
+    if not isinstance(item, dict):
+        return _any_turn(item)
+    kind, at, size = item.get("type"), item.get("call_id"), len(item)  # the plain forms first: nearly all
+    if kind == "message" and size == 3 and isinstance(item.get("role"), str) and "content" in item:
+        return TranscriptTurn(item["role"], tuple(parts(item["content"])))
+    if kind == "function_call_output" and size == 3 and isinstance(at, str) and isinstance(item.get("output"), str):
+        return TranscriptTurn("tool", (Block("result", item["output"], id=at),))
+    if kind == "function_call" and size == 4 and isinstance(at, str):
+        name, arguments = item.get("name"), item.get("arguments")
+        if isinstance(name, str) and isinstance(arguments, str):
+            return TranscriptTurn("assistant", (Block("call", arguments, name, at),))
+    return _any_turn(item)
+
+
+def _any_turn(item: Any) -> TranscriptTurn:
     members = JsonMembers(item)
     kind = members.text("type")
     if "role" in members and kind in ("message", ""):

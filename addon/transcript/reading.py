@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from .. import dialects
 from ..answer.json_stream import JsonElements
@@ -148,15 +149,17 @@ def _linked(found: Transcript) -> Transcript:
     names = {block.id: block.name for turn in found.turns for block in turn.blocks if block.kind == "call" and block.id}
     if not names:
         return found
-    return replace(found, turns=tuple(_with_names(turn, names) for turn in found.turns))
+    return replace(found, turns=tuple([_with_names(turn, names) for turn in found.turns]))
 
 
 def _with_names(turn: TranscriptTurn, names: dict[str, str]) -> TranscriptTurn:
-    if not any(_lacks_name(block, names) for block in turn.blocks):
-        return turn
-    blocks = (replace(block, name=names[block.id]) if _lacks_name(block, names) else block for block in turn.blocks)
-    return replace(turn, blocks=tuple(blocks))
+    for block in turn.blocks:
+        if block.kind == "result" and not block.name and block.id in names:
+            return TranscriptTurn(turn.role, tuple([_named(each, names) for each in turn.blocks]), turn.details)
+    return turn
 
 
-def _lacks_name(block: Block, names: dict[str, str]) -> bool:
-    return block.kind == "result" and not block.name and block.id in names
+def _named(block: Block, names: dict[str, str]) -> Block:
+    if block.kind != "result" or block.name:
+        return block
+    return Block("result", block.text, names.get(block.id, ""), block.id, None, block.blocks, block.details)

@@ -1,17 +1,21 @@
-"""A request or an answer as a conversation for readers: system, tools, turns, blocks, usage, settings."""
+"""
+A request or an answer as a conversation for readers: system, tools, turns, blocks, usage, settings.
+
+A long conversation has tens of thousands of these values; as dataclasses they would take most of the time of reading.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 BlockKind = Literal[
     "text", "thinking", "call", "result", "image", "audio", "video", "file", "refusal", "other"
 ]  # `other`: a type that its dialect does not read; its members stand in the details
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(msgspec.Struct, frozen=True, gc=False):
     """
     A member that no other field holds: its dotted *name* and its *value*; a list stands as JSON text.
 
@@ -22,8 +26,7 @@ class Detail:
     value: str | int | float | bool
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(msgspec.Struct, frozen=True, gc=False):
     """
     Contents that are no text, without these contents.
 
@@ -36,8 +39,7 @@ class Media:
     place: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(msgspec.Struct, frozen=True, gc=False):
     """
     One piece of a turn.
 
@@ -56,8 +58,7 @@ class Block:
     details: tuple[Detail, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TranscriptTurn:
+class TranscriptTurn(msgspec.Struct, frozen=True, gc=False):
     """
     One message or item: *role* is `system`, `developer`, `user`, `assistant`, `tool`, or what the body says.
 
@@ -70,8 +71,7 @@ class TranscriptTurn:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class OfferedTool:
+class OfferedTool(msgspec.Struct, frozen=True, gc=False):
     """A tool that a request offers: *schema* is the JSON text of its parameters; *name* its type, if it has none."""
 
     name: str
@@ -80,16 +80,14 @@ class OfferedTool:
     details: tuple[Detail, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorText:
+class ErrorText(msgspec.Struct, frozen=True, gc=False):
     """An error of any shape: the sentence, and all else that it says (`type`, `code`, …)."""
 
     message: str
     details: tuple[Detail, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Transcript:
+class Transcript(msgspec.Struct, frozen=True, gc=False):
     """
     A request, or an answer put together from its stream.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any
+
+import msgspec
 
 from patchbay.dialects.members import is_base64
 from patchbay.values.transcript import Transcript
@@ -77,9 +78,9 @@ def _add_json(text: str, texts: set[str], numbers: set[float]) -> None:
 
 def values(found: Any) -> Iterator[str | int | float]:
     """Yield every text and number of a transcript."""
-    if is_dataclass(found) and not isinstance(found, type):
-        for field in fields(found):
-            yield from values(getattr(found, field.name))
+    if isinstance(found, msgspec.Struct):
+        for name in found.__struct_fields__:
+            yield from values(getattr(found, name))
     elif isinstance(found, tuple):
         for each in found:
             yield from values(each)

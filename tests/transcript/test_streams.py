@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from patchbay.transcript import of_answer, of_messages
 from patchbay.values.transcript import Block, Transcript

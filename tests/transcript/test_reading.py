@@ -187,6 +187,6 @@ def _with_nulls(value: Any, name: str = "") -> Any:
     """Return *value* with a member in each object that says nothing; arguments stay as they are."""
     if isinstance(value, list):
         return [_with_nulls(each) for each in value]
-    if not isinstance(value, dict) or (name in ("args", "response") or name == "input" and "a" in value):
+    if not isinstance(value, dict) or (name in ("args", "response") or (name == "input" and "a" in value)):
         return value
     return {**{inner: _with_nulls(each, inner) for inner, each in value.items()}, "nothing": None}

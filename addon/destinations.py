@@ -12,7 +12,7 @@ from .values.account import Account
 from .values.decision import Refusal
 from .values.http import Client, Endpoint, Origin
 
-_NOT_OURS = Refusal(
+NOT_OURS = Refusal(
     404, "not_an_llm_path", "No account serves this path here; see the settings `paths` and `other_traffic`"
 )
 
@@ -37,7 +37,7 @@ class Destinations:
     ) -> Refusal:
         """Return why no enabled account answers for *endpoint*; see `serves`."""
         there = None if upstream_url.is_anywhere(destination) else destination
-        return self._accounts.unserved(endpoint.family, there, reverse, client, now) or _NOT_OURS
+        return self._accounts.unserved(endpoint.family, there, reverse, client, now) or NOT_OURS
 
     def passes(self, endpoint: Endpoint, destination: Origin, *, reverse: bool, keyed: bool) -> bool:
         """Whether a request that no account serves passes: from a *reverse* listener or none, *keyed* or not."""

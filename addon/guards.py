@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from urllib.parse import unquote
 
-from . import dialects
+from . import base_urls, dialects
+from .base_urls import BaseUrlMistake
 from .media_types import media_type
 from .settings.settings import Config
 from .upstream_url import ANYWHERE
@@ -180,9 +181,20 @@ def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
     joined = _JOINED.match(bare) and (bare.startswith("//") or dialects.endpoint(arrival.method, bare).dialect)
     if joined or dialects.is_ambiguous(arrival.method, bare):
         return Refusal(400, "path_unusable", f"The path of this request is ambiguous{_slash_too_many(arrival)}")
+    if mistake := base_urls.endpoint_twice(arrival.method, bare):
+        return Refusal(400, "path_unusable", wrong_base_url(mistake, arrival))
     if endpoint.dialect and endpoint.model_source == "unread":
         return Refusal(400, "path_unusable", "The path of this request names a model but no known action")
     return None
+
+
+def wrong_base_url(mistake: BaseUrlMistake, arrival: Arrival) -> str:
+    """Return *mistake* as a sentence that names the base URL to use."""
+    return f"The base URL of your tool {mistake.what}: use {_here(arrival)}{mistake.path} as the base URL"
+
+
+def _here(arrival: Arrival) -> str:
+    return f"{'https' if arrival.secure else 'http'}://{arrival.host}"
 
 
 def _slash_too_many(arrival: Arrival) -> str:
@@ -194,8 +206,7 @@ def _slash_too_many(arrival: Arrival) -> str:
         return "; does your base URL end in '/'?"
     before, twice, _ = path.partition("//")
     if twice:
-        here = f"{'https' if arrival.secure else 'http'}://{arrival.host}{before}"
-        return f": your base URL ends in '/'; use {here} as the base URL"
+        return f": your base URL ends in '/'; use {_here(arrival)}{before} as the base URL"
     return f": it ends in '/'; use {fixed} behind your base URL"
 
 

@@ -20,7 +20,10 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"values"}),
     frozenset({"dialects"}),
     frozenset(
-        "requested_models upstream_url uploads client_claim client_tool credential_places credential_members".split()
+        (
+            "base_urls requested_models upstream_url uploads client_claim client_tool credential_places"
+            " credential_members"
+        ).split()
     ),
     frozenset({"ledger", "account_bound"}),
     frozenset({"correlation", "crosstalk", "answer"}),

@@ -189,6 +189,11 @@ def of_upstream(account: str, code: str, what: str, *, status: int = 502, more: 
     return Refusal(status, code, f"{what}{name}{more}")
 
 
+def of_tool(refusal: Refusal) -> Refusal:
+    """Return *refusal* as the answer to a request for no model: the tool does without, and does not wait or retry."""
+    return replace(refusal, status=404, code="not_an_llm_path", retry_after=None, final=True)
+
+
 def is_far(refusal: Refusal | None) -> bool:
     """Whether *refusal* is about a limit of all accounts that lasts longer than FAR."""
     return refusal is not None and refusal.code in _LIMITED and (refusal.retry_after or 0.0) > FAR

@@ -23,6 +23,7 @@ SHAPES = MappingProxyType(
 )
 HISTORIES = tuple(dict.fromkeys(("messages", *(dialect.history for dialect in DIALECTS))))  # the commonest first
 _WORDS = {word.casefold(): word for dialect in DIALECTS for word in dialect.path_words}
+_TOOL_PATHS = tuple(prefix for dialect in DIALECTS for prefix in dialect.tool_paths)
 _SHORT = 256  # characters of a path whose meaning is cached
 
 
@@ -34,6 +35,11 @@ def of(name: str) -> Dialect:
 def of_family(family: str) -> Dialect:
     """Return a dialect of *family*, for what all of them have in common; NO_DIALECT for an unknown family."""
     return BY_FAMILY.get(family, NO_DIALECT)
+
+
+def is_of_tool(path: str) -> bool:
+    """Whether *path* is one by which a vendor's tool asks for its settings and the like, and for no model."""
+    return path.startswith(_TOOL_PATHS)
 
 
 def shape_of(data: dict[str, Any]) -> str:

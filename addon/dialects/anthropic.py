@@ -363,6 +363,7 @@ DIALECT = Dialect(
     family=_NAME,
     vendor="Anthropic",
     endpoint=_endpoint,
+    tool_paths=("/api/claude_", "/api/event_logging", "/api/oauth", "/api/organizations", "/api/hello", "/api/eval"),
     path_words=frozenset(
         "messages complete count_tokens batches cancel skills projects publishers anthropic models rawPredict"
         " streamRawPredict".split()

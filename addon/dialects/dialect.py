@@ -50,6 +50,7 @@ class Dialect:
 
     # paths
     endpoint: Callable[[str, str], Endpoint | None]  # by method and path; None: a path of another dialect
+    tool_paths: tuple[str, ...] = ()  # prefixes of the paths by which its vendor's tools do anything else than the API
     path_words: frozenset[str] = frozenset()  # in the case that its servers expect
     shared_paths: frozenset[str] = frozenset()  # `/models` and the like below `/v1`, which other dialects have too
     is_marked: Callable[[Container[str], str], bool] = lambda headers, query: False  # only this dialect's clients do so

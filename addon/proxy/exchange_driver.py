@@ -18,7 +18,7 @@ from mitmproxy.proxy.layers import websocket
 
 from .. import answer_urls, dialects, failover
 from ..accounts.lease import Lease
-from ..accounts.refusals import of_upstream
+from ..accounts.refusals import of_tool, of_upstream
 from ..answer.sse import EventBuffer
 from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..exchange import Exchange
@@ -240,6 +240,8 @@ class ExchangeDriver:
 
     def error_response(self, refusal: Refusal) -> http.Response:
         """Return *refusal* as an answer in the caller's dialect."""
+        if refusal.status >= 429 and not self.target.endpoint.dialect and dialects.is_of_tool(self._flow.request.path):
+            refusal = of_tool(refusal)
         self.own_answer, self.refusal = True, refusal
         if self.exchange is not None:
             self.exchange.refusal = refusal

@@ -24,6 +24,7 @@ from .. import clients, dialects, guards, uploads
 from ..accounts.lease import Lease
 from ..answer.sse import EventBuffer
 from ..body import Body
+from ..destinations import NOT_OURS
 from ..exchange import Exchange
 from ..media_types import is_json, media_type
 from ..replacement import replacement
@@ -177,6 +178,10 @@ class Patchbay:
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
         self._http1_upstreams.choose(data)
 
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        if told := misdirected.tls_to_plain(data.context.client):
+            self._warnings.tell(told)
+
     def tls_established_server(self, data: tls.TlsData) -> None:
         if isinstance(data.conn, connection.Server):
             self._http1_upstreams.record(data.conn)
@@ -277,8 +282,12 @@ class Patchbay:
             return driver.error_response(client)
         if head.serves:
             return None
-        unserved = service.router.destinations.unserved(endpoint, head.destination, head.reverse, client, time.time())
-        return request_head.presence_answer(flow, head) or driver.error_response(unserved)
+        if presence := request_head.presence_answer(flow, head):
+            return presence
+        unserved = request_head.unserved(flow, head, service.router, client, time.time())
+        if unserved != NOT_OURS:
+            self._warnings.tell(unserved.message)
+        return driver.error_response(unserved)
 
     @_closed_on_failure
     async def request(self, flow: http.HTTPFlow) -> None:

@@ -61,6 +61,18 @@ def _is_for_a_server(flow: http.HTTPFlow) -> bool:
     return not flow.request.data.authority and flow.server_conn.address is None
 
 
+def tls_to_plain(client: connection.Client) -> str:
+    """Return what is wrong where *client* could not agree on TLS with a listener that takes none; empty: nothing."""
+    mode = client.proxy_mode
+    if not isinstance(mode, mode_specs.ReverseMode) or mode.scheme != "http" or not client.sockname:
+        return ""
+    here = address(client)
+    return (
+        f"a tool speaks TLS to {here.replace('https:', 'http:', 1)} and does not trust the certificate that it gets: "
+        "its base URL begins with https://, use http://"
+    )
+
+
 def is_absolute(request: http.Request) -> bool:
     """Whether *request* names a whole URL, as requests to a proxy do."""
     return bool(request.data.authority) and not (request.is_http2 or request.is_http3)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
-from .. import answer_urls, clients, dialects, guards, stand_in_key, upstream_url
+from .. import answer_urls, base_urls, clients, dialects, guards, stand_in_key, upstream_url
 from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..guards import Guards
 from ..router import Router
 from ..values.decision import Refusal
 from ..values.http import Client, Endpoint, Headers, Origin, is_loopback
-from . import header_fields, misdirected, redacted_heads, replay
+from . import header_fields, misdirected, redacted_heads, replay, start_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,17 @@ def guarded(
     return refused or (None if streams else guard.too_large(headers))
 
 
+def unserved(flow: http.HTTPFlow, head: RequestHead, router: Router, client: Client, now: float) -> Refusal:
+    """Return why no account serves *flow*, and the right base URL where its own lacks the version."""
+    refused = router.destinations.unserved(head.endpoint, head.destination, head.reverse, client, now)
+    mistake = None if head.endpoint.dialect else base_urls.version_missing(flow.request.method, head.path)
+    if mistake is None:
+        return refused
+    return replace(
+        refused, message=f"{refused.message}. {guards.wrong_base_url(mistake, _arrival(flow, head.headers))}"
+    )
+
+
 def destination(flow: http.HTTPFlow) -> Origin:
     """Return the origin that *flow* names."""
     return Origin(flow.request.scheme, flow.request.host.lower(), flow.request.port)
@@ -123,10 +134,12 @@ def address(flow: http.HTTPFlow, headers: Headers) -> str:
 
 
 def presence_answer(flow: http.HTTPFlow, head: RequestHead) -> http.Response | None:
-    """Answer a request for `/`, by which tools look for a server, if no one upstream could answer it."""
-    if head.path == "/" and flow.request.method in ("GET", "HEAD") and upstream_url.is_anywhere(head.destination):
-        return http.Response.make(200, b"", {"content-type": "text/plain"})
-    return None
+    """Answer a request for `/`, by which tools and people look for a server, if no one upstream could answer it."""
+    if head.path != "/" or flow.request.method not in ("GET", "HEAD") or not upstream_url.is_anywhere(head.destination):
+        return None
+    if "text/html" in flow.request.headers.get("accept", ""):
+        return start_page.response(misdirected.address(flow.client_conn))
+    return http.Response.make(200, b"", {"content-type": "text/plain"})
 
 
 def _destination(flow: http.HTTPFlow, endpoint: Endpoint, router: Router) -> Origin:

@@ -174,3 +174,78 @@ def test_a_proxy_that_is_asked_as_a_provider_says_so(both: tuple[Proxy, int], di
     assert ("status" in answer.json()["error"]) == (dialect == "gemini")
     assert eventually(lambda: "is an HTTP proxy" in running.log)
     assert "sk-client-own" not in running.log
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("/v1/chat/completions/chat/completions", "/v1"),
+        ("/v1/messages/v1/messages", ""),
+        ("/messages", "/v1"),
+        ("/models/gemini-sim:generateContent", "/v1beta"),
+    ],
+)
+def test_a_wrong_base_url_is_told_with_the_right_one(
+    both: tuple[Proxy, int], upstream: Simulator, path: str, right: str
+) -> None:
+    running, _ = both
+    upstream.reset()
+    answer = httpx.post(f"{running.url}{path}", json={"model": "m"}, headers=BEARER, trust_env=False, timeout=30)
+
+    assert answer.status_code in (400, 404) and not upstream.truth.requests
+    message = answer.json()["error"]["message"]
+    assert f"use {running.url}{right} as the base URL" in message
+    assert eventually(lambda: message in running.log)
+    httpx.post(f"{running.url}{path}", json={"model": "m"}, headers=BEARER, trust_env=False, timeout=30)
+    assert running.log.count(message) == 1
+
+
+def test_tls_to_a_plain_listener_is_told_in_the_log(both: tuple[Proxy, int]) -> None:
+    running, _ = both
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"https://127.0.0.1:{running.port}/v1/models", trust_env=False, timeout=30)
+    assert eventually(lambda: f"a tool speaks TLS to http://127.0.0.1:{running.port}" in running.log)
+
+
+def test_a_browser_gets_a_page_and_a_tool_none(both: tuple[Proxy, int]) -> None:
+    running, _ = both
+    page = httpx.get(running.url, headers={"accept": "text/html,*/*"}, trust_env=False, timeout=30)
+    assert page.status_code == 200 and f"ANTHROPIC_BASE_URL={running.url} " in page.text
+    assert httpx.get(running.url, trust_env=False, timeout=30).text == ""
+    icon = httpx.get(f"{running.url}/favicon.ico", trust_env=False, timeout=30)
+    assert icon.status_code == 404
+
+
+def test_a_tool_s_own_calls_are_no_rate_limit(tmp_path: Path, upstream: Simulator) -> None:
+    """Claude Code asks for its settings at the same address, and goes on without."""
+    upstream.reset()
+    upstream.fault("status", {"status": 429, "retry_after": 300})
+    config = (
+        f"state: {tmp_path / 'state'}\ngrace_period: 1s\n"
+        f"accounts:\n  - {{id: one, provider: anthropic, base_url: reverse, key: {KEY}}}\n"
+        "providers: {anthropic: {preset: anthropic, paths: ['*']}}\n"
+    )
+    with proxy(tmp_path, config, mode=f"reverse:{upstream.url}") as running:
+        asked = {"json": body("anthropic", ["x"]), "headers": credential("anthropic", "sk-client-own")}
+        model = [httpx.post(f"{running.url}/v1/messages", **asked, trust_env=False, timeout=30) for _ in range(2)]
+        settings = httpx.get(f"{running.url}/api/claude_code/settings", trust_env=False, timeout=30)
+    upstream.reset()
+
+    assert model[-1].status_code == 429
+    assert (settings.status_code, settings.json()["error"]["code"]) == (404, "not_an_llm_path")
+    assert "retry-after" not in settings.headers
+
+
+def test_a_tool_of_another_provider_is_told_which_there_are(tmp_path: Path, upstream: Simulator) -> None:
+    config = (
+        f"state: {tmp_path / 'state'}\ngrace_period: 1s\n"
+        f"accounts:\n  - {{id: one, provider: anthropic, base_url: '{upstream.url}', key: {KEY}}}\n"
+    )
+    with proxy(tmp_path, config, mode="reverse:http://patchbay.invalid") as running:
+        answer = httpx.post(
+            f"{running.url}/v1/chat/completions", json=body("openai_chat", ["x"]), headers=BEARER, trust_env=False
+        )
+        assert answer.status_code == 404
+        message = answer.json()["error"]["message"]
+        assert message.startswith("There is no account here for OpenAI, only for Anthropic. ")
+        assert eventually(lambda: message in running.log)

@@ -1,0 +1,47 @@
+"""What a browser gets for `/`: what this is, and how a tool uses it. Nothing of this installation stands in it."""
+
+from __future__ import annotations
+
+from html import escape
+
+from mitmproxy import http
+
+_HEADERS = {
+    "content-type": "text/html; charset=utf-8",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+_LINES = (
+    ("Claude Code", "ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any claude"),
+    ("Gemini CLI", "GOOGLE_GEMINI_BASE_URL={url} GEMINI_API_KEY=any gemini"),
+    ("Qwen Code", "OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=any qwen --auth-type openai"),
+    ("SDKs of OpenAI", "OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=any python app.py"),
+    ("SDKs of Anthropic", "ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any python app.py"),
+    ("any of these, and Codex and OpenCode", "patchbay run -- codex"),
+)
+_PAGE = """\
+<!doctype html><html lang="en"><meta charset="utf-8"><title>Patchbay</title>
+<meta name="viewport" content="width=device-width">
+<style>
+body {{font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1rem}}
+dt {{margin-top: 1rem}} dd {{margin: 0}} code {{font: 14px ui-monospace, monospace; user-select: all}}
+</style>
+<h1>Patchbay</h1>
+<p>An addon for mitmproxy, listening at <code>{url}</code>. LLM tools use it in the place of their provider;
+it keeps each conversation on one of your accounts. The key that a tool sends does not matter.</p>
+<dl>{lines}</dl>
+<p>What passes is shown in the terminal where Patchbay runs, and in mitmweb. <code>patchbay status</code> and
+<code>patchbay accounts</code> tell how it stands, <code>patchbay doctor</code> what is wrong.</p>
+</html>
+"""
+
+
+def response(url: str) -> http.Response:
+    """Return the page for the listener at *url*."""
+    shown = escape(url)
+    lines = "".join(
+        f"<dt>{escape(title)}<dd><code>{escape(line).replace('{url}', shown)}</code>\n" for title, line in _LINES
+    )
+    return http.Response.make(200, _PAGE.format(url=shown, lines=lines).encode(), _HEADERS)

@@ -122,8 +122,7 @@ class State:
         known = self._switched.get(account)
         if on == (known is None or known.value != OFF):
             return
-        rank = now if known is None else max(now, math.nextafter(known.rank, math.inf))
-        told = Record(SWITCHED, account, "" if on else OFF, rank, rank + _SWITCHED_TTL)
+        told = of_switch(account, known, now, on=on)
         self._switched_here.append(told)
         self._switched[account] = told
         self.switched()
@@ -225,6 +224,20 @@ def _of_rest(told: SharedCooldown) -> Record:
 def of_woken(account: str, now: float) -> Record:
     """Return the record that wakes *account* at the other instances."""
     return Record(WOKEN, account, "well", now, now + _WOKEN_TTL)
+
+
+def of_switch(account: str, known: Record | None, now: float, *, on: bool) -> Record:
+    """Return the record that enables or disables *account* at every instance; *known* is the latest one about it."""
+    rank = now if known is None else max(now, math.nextafter(known.rank, math.inf))
+    return Record(SWITCHED, account, "" if on else OFF, rank, rank + _SWITCHED_TTL)
+
+
+def of_pause(account: str, until: float, records: Iterable[Record], now: float) -> list[Record]:
+    """Return the records that pause *account* at every instance until that time; *records* are those of the store."""
+    told = _of_rest(SharedCooldown(account, None, "paused", "paused", until, math.inf, now))
+    ranks = [record.rank for record in records if (record.kind, record.key) == (told.kind, told.key)]
+    rank = math.nextafter(max(ranks), math.inf) if ranks else 0.0
+    return [replace(told, rank=rank), replace(of_woken(account, now), value="")]
 
 
 def ended(record: Record, account: str, now: float) -> Record | None:

@@ -31,7 +31,7 @@ from ..settings.settings import Config
 from ..values.answer import AnswerEvent, Chunk, End, Head, Message
 from ..values.decision import SESSION_NAME_LENGTH, Evidence, Refusal, Wait, in_words, session_name
 from ..values.http import Client, Headers, Origin, PriorServing, Request
-from . import inputs, request_file
+from . import inputs, request_file, shown
 from .inputs import EXIT_FOUND, CommandError
 from .request_file import RequestFile
 from .terminal import visible
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _SHOWN = 64  # characters of an id
 _HARMLESS = frozenset({"alt=sse", "beta=true"})  # of a query
 _NO_KEY = bytes(32)
+_SESSION = re.compile(r"[0-9a-f]{4,32}")  # the name of a session, or a part of its affinity
 _OF_A_SOCKET: AnswerEvent = Head(200, Headers())  # messages have no head of their own
 _ByHead = Refusal | Literal["passes"] | None
 _Decided = Lease | Wait | Refusal | Literal["passes"]
@@ -64,7 +65,13 @@ class Explained:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Print tier by tier what identifies a request's conversation, and the account it would get."""
+    """
+    Print tier by tier what identifies a request's conversation, and the account it would get.
+
+    Of a session, print what happened to its last exchange in the running proxy.
+    """
+    if not arguments.flow and _SESSION.fullmatch(arguments.file) and not Path(arguments.file).exists():
+        return shown.explain(arguments, arguments.file)
     settings, notes = _settings(arguments)
     key = _key(settings, notes)
     router = Router(settings, key, SystemRandom(), secrets.token_bytes)

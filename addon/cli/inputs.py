@@ -21,7 +21,7 @@ EXIT_CODES = """\
 exit codes: 0 all is well
             1 found: mistakes in the settings (check), a request that would be refused (explain; its notes say
               what it does not look at), crosstalk or another verdict than the live one (verify);
-              or not found: the incident, the account or the host that was named
+              or not found: the running proxy, the incident, the account, the session or the host that was named
             2 wrong usage, or an input that cannot be read: a file, the settings (except for check), the store"""
 
 
@@ -31,6 +31,10 @@ class CommandError(Exception):
     def __init__(self, message: str, code: int = EXIT_USAGE) -> None:
         super().__init__(message)
         self.code = code
+
+
+class NoStore(CommandError):
+    """There is no store."""
 
 
 def settings(arguments: argparse.Namespace) -> Config:
@@ -65,7 +69,7 @@ def store(arguments: argparse.Namespace, command: str) -> Iterator[tuple[Config,
     try:
         opened = store_of(found, existing_key(folder))[1]
         if opened is None:
-            raise CommandError(f"no store is configured to reach a running proxy by: use {command} in mitmproxy")
+            raise NoStore(f"no store is configured to reach a running proxy by: use {command} in mitmproxy")
         with contextlib.closing(opened):
             yield found, opened
     except StoreError as e:

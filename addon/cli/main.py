@@ -23,7 +23,7 @@ from ..launch import run as launch_run, shell_env
 from ..proxy import environment, release
 from ..settings import reader
 from ..settings.settings import Config
-from . import explain, habits, incidents, verify, wake
+from . import account_commands, explain, habits, incidents, shown, verify
 from .inputs import EXIT_CODES, EXIT_FOUND, EXIT_USAGE, CommandError
 
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE  # as a shell counts it
@@ -133,6 +133,10 @@ def check(arguments: argparse.Namespace) -> int:
 
 _CONFIG = Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"})
 _STATE = Argument("--state", {"help": "the folder with the key, the store and incidents; else that of the settings"})
+_PID = Argument("--pid", {"type": int, "metavar": "N", "help": "only the running proxy with this process id"})
+_JSON = Argument("--json", {"action": "store_true", "help": "print JSON"})
+_ACCOUNT = Argument("account", {"help": "the account's id"})
+_PROXY = (_PID, _STATE, _CONFIG)
 COMMANDS: tuple[Command, ...] = (
     Command("run", "start the proxy, alone or with a command behind it", run, parses=True),
     Command("env", "print what a tool in your shell needs to find the running proxy", env, parses=True),
@@ -150,7 +154,11 @@ COMMANDS: tuple[Command, ...] = (
         (
             Argument(
                 "file",
-                {"nargs": "?", "default": "-", "help": "raw HTTP or JSON {method, path, headers, body}; - is stdin"},
+                {
+                    "nargs": "?",
+                    "default": "-",
+                    "help": "raw HTTP or JSON {method, path, headers, body}, - is stdin; or a session",
+                },
             ),
             Argument(
                 "--flow",
@@ -161,7 +169,9 @@ COMMANDS: tuple[Command, ...] = (
             ),
             _CONFIG,
             Argument("--upstream", {"metavar": "URL", "help": "the URL of `--mode reverse:URL`"}),
-            Argument("--json", {"action": "store_true", "help": "print JSON"}),
+            _PID,
+            _STATE,
+            _JSON,
         ),
     ),
     Command(
@@ -200,16 +210,30 @@ COMMANDS: tuple[Command, ...] = (
             _CONFIG,
         ),
     ),
+    Command("status", "show the running proxy: its addresses, exchanges, tokens", shown.status, (*_PROXY, _JSON)),
+    Command("accounts", "show why accounts are not used, and until when", shown.accounts, (*_PROXY, _JSON)),
     Command(
-        "wake",
-        "end the cooldown of an account",
-        wake.wake,
-        (
-            Argument("account", {"help": "the account's id"}),
-            _STATE,
-            _CONFIG,
-        ),
+        "sessions",
+        "list the conversations, with account, tokens and moves",
+        shown.sessions,
+        (Argument("name", {"nargs": "?", "help": "only those that this begins, with their moves"}), *_PROXY, _JSON),
     ),
+    Command("wake", "end the cooldown of an account", account_commands.wake, (_ACCOUNT, *_PROXY)),
+    Command(
+        "cool",
+        "send nothing to an account for a time",
+        account_commands.cool,
+        (_ACCOUNT, Argument("seconds", {"nargs": "?", "help": "how long; without it 600"}), *_PROXY),
+    ),
+    Command("disable", "send nothing to an account until it is enabled", account_commands.disable, (_ACCOUNT, *_PROXY)),
+    Command("enable", "use an account again after disable", account_commands.enable, (_ACCOUNT, *_PROXY)),
+    Command(
+        "unbind",
+        "let a conversation choose its account anew",
+        account_commands.unbind,
+        (Argument("session", {"help": "the session's name, or the begin of it"}), *_PROXY),
+    ),
+    Command("reload", "read the settings and keys again, in the running proxy", account_commands.reload, _PROXY),
     Command("version", "print the versions a bug report needs", version),
 )
 

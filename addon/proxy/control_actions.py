@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..accounts.status import AccountStatus
 from ..router import Router
 from ..values.account import Account
-from . import client_connections, decision_card, flow_record, incident_files, release, session_list
+from . import client_connections, control_socket, decision_card, flow_record, incident_files, release, session_list
 from .control_answers import AccountShown, ExchangeShown, LaneShown, ProxyStatus, SessionShown
 from .control_socket import ControlFailed
 from .lifecycle import Lifecycle, Service
 
-COOL = 600.0  # seconds of a pause without a length
-LONGEST_COOL = 30 * 86_400.0  # seconds
 MOST_SESSIONS = 1000  # that one answer lists
 _SHOWN = 8  # names that a message lists
 
@@ -51,12 +49,7 @@ class ControlActions:
 
     def accounts(self) -> list[AccountShown]:
         """Return how every account stands, in the order of the settings."""
-        router, now, served = self._router(), time.time(), self._service().sessions.totals().accounts
-        named = {account.id: account for account in router.config.accounts}
-        return [
-            _account(router, each, named.get(each.account), served.get(each.account, 0), now)
-            for each in router.accounts.status(now)
-        ]
+        return accounts_of(self._router(), self._service().sessions.totals().accounts, time.time())
 
     def sessions(self, name: str = "") -> list[SessionShown]:
         """Return the conversations, the latest use first; those that *name* begins, if it is given."""
@@ -169,6 +162,15 @@ class ControlActions:
         return self._service().router
 
 
+def accounts_of(router: Router, served: Mapping[str, int], now: float) -> list[AccountShown]:
+    """Return how every account of *router* stands; *served* counts its exchanges."""
+    named = {account.id: account for account in router.config.accounts}
+    return [
+        _account(router, each, named.get(each.account), served.get(each.account, 0), now)
+        for each in router.accounts.status(now)
+    ]
+
+
 def _account(router: Router, status: AccountStatus, account: Account | None, served: int, now: float) -> AccountShown:
     rest = router.accounts.changes.present(status.account, now)
     lanes = [LaneShown(each.lane, each.state, each.reason, each.until) for each in status.lanes]
@@ -203,12 +205,9 @@ def _how_to_enable(account: Account) -> str:
 
 def _seconds(given: str) -> float:
     try:
-        length = float(given) if given else COOL
-    except ValueError:
-        length = 0.0
-    if not 1 <= length <= LONGEST_COOL:
-        raise ControlFailed(f"{given[:20]!r} is no number of seconds from 1 to {LONGEST_COOL:.0f}")
-    return length
+        return control_socket.seconds_of(given) if given else control_socket.COOL
+    except ValueError as e:
+        raise ControlFailed(str(e)) from e
 
 
 def _listed(names: Sequence[str]) -> str:

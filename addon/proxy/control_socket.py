@@ -25,6 +25,8 @@ LONGEST_LINE = 64 * 1024  # bytes of a command
 LONGEST_ANSWER = 16 * 1024 * 1024  # bytes
 LONGEST_PATH = 90  # bytes; Linux takes 107, macOS 103, and the name is a little longer until it listens
 PATIENCE = 10.0  # seconds until an answer
+COOL = 600.0  # seconds of a pause without a length
+_LONGEST_COOL = 30 * 86_400.0  # seconds
 _NAME = re.compile(r"control-(\d+)(?:-\d+)?\.sock")
 _SAME_NAME = 9  # sockets of one process id: containers that share a state folder may all be process 1
 
@@ -108,6 +110,17 @@ def listening(folder: Path, env: Mapping[str, str], pid: int) -> tuple[socket.so
         if not os.path.lexists(path):
             return _listening(path), path
     raise FileExistsError(f"{_SAME_NAME} sockets of a process {pid} are in use in {folder}")
+
+
+def seconds_of(given: str) -> float:
+    """Return the length of a pause. Raises ValueError, with a sentence for people."""
+    try:
+        length = float(given)
+    except ValueError:
+        length = 0.0
+    if not 1 <= length <= _LONGEST_COOL:
+        raise ValueError(f"{given[:20]!r} is no number of seconds from 1 to {_LONGEST_COOL:.0f}")
+    return length
 
 
 def remove_stale(paths: Sequence[Path]) -> None:

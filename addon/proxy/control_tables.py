@@ -27,11 +27,17 @@ def status(found: ProxyStatus) -> list[str]:
     totals = found.totals
     served = ", ".join(f"{account} {count:,}" for account, count in sorted(totals.accounts.items()))
     verdicts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(totals.verdicts.items()))
+    counts = (
+        ("", totals.exchanges),
+        (" in flight", found.in_flight),
+        (" failed", totals.failed),
+        (" moved", totals.moved),
+    )
     return rows([
         ("proxy", f"{' '.join(found.addresses) or 'no listener'} · process {found.pid} · patchbay {found.version}"),
         ("mode", found.mode),
         ("up", duration(found.uptime_seconds)),
-        ("exchanges", f"{totals.exchanges:,} · {totals.failed:,} failed · {totals.moved:,} moved"),
+        ("exchanges", " · ".join(f"{count:,}{word}" for word, count in counts)),
         ("accounts", served or "none was used"),
         ("tokens", tokens(totals.tokens)),
         ("verdicts", verdicts or "none"),

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from patchbay.cli.main import main
 from patchbay.proxy import environment
 from patchbay.store import master_key
 
+from .fake_proxy import fake_proxy
+
 RUNS = {
     "run": ["--help"],
     "env": ["claude"],
@@ -23,7 +26,15 @@ RUNS = {
     "verify": ["flows"],
     "incidents": [],
     "habits": [],
+    "status": [],
+    "accounts": [],
+    "sessions": [],
     "wake": ["one"],
+    "cool": ["one"],
+    "disable": ["one"],
+    "enable": ["one"],
+    "unbind": ["abcd1234"],
+    "reload": [],
     "version": [],
 }
 ROOT = Path(__file__).parent.parent.parent
@@ -176,14 +187,15 @@ def test_the_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with all that the sub-commands read, as the working directory."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with all that the sub-commands read, as the working directory, and a proxy that they ask."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(f"state: {tmp_path / 'state'}\nstore: sqlite\n{GOOD}")
     (tmp_path / "request.txt").write_text("POST /v1/chat/completions\n\n{}")
     (tmp_path / "flows").write_bytes(b"")
     master_key(tmp_path / "state")
-    return tmp_path
+    with fake_proxy(tmp_path / "state"):
+        yield tmp_path
 
 
 @pytest.mark.parametrize("name", [command.name for command in cli.COMMANDS])
@@ -236,7 +248,15 @@ FINDS = {
     "explain": ["refused.txt"],
     "incidents": ["pb1-of-nowhere"],
     "habits": ["--reset", "nowhere"],
+    "status": ["--pid", "1"],
+    "accounts": ["--pid", "1"],
+    "sessions": ["of-nowhere"],
     "wake": ["of-nowhere"],
+    "cool": ["of-nowhere"],
+    "disable": ["of-nowhere"],
+    "enable": ["of-nowhere"],
+    "unbind": ["of-nowhere"],
+    "reload": ["--pid", "1"],
 }
 
 
@@ -328,11 +348,15 @@ def test_what_is_absent_is_a_warning_and_what_is_wrong_a_mistake(
         ("run", "patchbay run [dump|web|console] [OPTION …] [-- COMMAND …]"),
         ("env", "patchbay env [CLIENT] [--shell sh|fish] [--url URL] [--config FILE]"),
         ("check", "patchbay check [-h] [config]"),
-        ("explain", "patchbay explain [-h] [--flow N] [--config CONFIG] [--upstream URL] [--json] [file]"),
+        (
+            "explain",
+            "patchbay explain [-h] [--flow N] [--config CONFIG] [--upstream URL] [--pid N] [--state STATE]"
+            " [--json] [file]",
+        ),
         ("verify", "patchbay verify [-h] [--all] [--state STATE] [--config CONFIG] file"),
         ("incidents", "patchbay incidents [-h] [--export FILE] [--state STATE] [--config CONFIG] [id]"),
         ("habits", "patchbay habits [-h] [--reset HOST [DETECTOR ...]] [--state STATE] [--config CONFIG]"),
-        ("wake", "patchbay wake [-h] [--state STATE] [--config CONFIG] account"),
+        ("wake", "patchbay wake [-h] [--pid N] [--state STATE] [--config CONFIG] account"),
         ("path", "patchbay path [-h]"),
         ("version", "patchbay version [-h]"),
     ],

@@ -1,0 +1,91 @@
+"""Asks the running proxies of a state folder over their control sockets, and prints what they say."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from .. import secret_patterns
+from ..proxy import control_socket
+from ..proxy.control_socket import ControlFailed, RunningProxy
+from . import inputs
+from .inputs import EXIT_FOUND, CommandError
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The answer of one proxy."""
+
+    proxy: RunningProxy
+    result: Any
+
+
+def proxies(arguments: argparse.Namespace) -> list[RunningProxy]:
+    """Return the running proxies that *arguments* name. Raises CommandError where `--pid` names none of them."""
+    found = control_socket.running(inputs.state_folder(inputs.settings(arguments)), os.environ)
+    if not arguments.pid:
+        return found
+    chosen = [each for each in found if each.pid == arguments.pid]
+    if not chosen:
+        raise CommandError(f"no proxy is running as process {arguments.pid}{_others(found)}", EXIT_FOUND)
+    return chosen
+
+
+def no_proxy(arguments: argparse.Namespace) -> CommandError:
+    """Return the error where no proxy is running."""
+    folder = secret_patterns.covered(str(inputs.state_folder(inputs.settings(arguments))))
+    return CommandError(
+        f"no proxy is running with the state folder {folder}: start one with `patchbay run`, or name its folder with"
+        " --state",
+        EXIT_FOUND,
+    )
+
+
+def ask_each(found: Sequence[RunningProxy], command: str, *words: str) -> list[Told]:
+    """
+    Return what those of the proxies *found* say that carry out *command*.
+
+    Raises CommandError where all refuse it.
+    """
+    told, refused = [], []
+    for proxy in found:
+        try:
+            told.append(Told(proxy, control_socket.ask(proxy.path, command, *words)))
+        except ControlFailed as e:
+            refused.append(str(e))
+    if refused and not told:
+        raise CommandError("\n".join(dict.fromkeys(refused)), EXIT_FOUND)
+    return told
+
+
+def show[T](
+    arguments: argparse.Namespace, told: Sequence[Told], kind: type[T], lines: Callable[[T], Iterable[str]]
+) -> int:
+    """Print what was *told*, values of *kind*: as JSON, or as *lines*, with a title for each of several proxies."""
+    if arguments.json:
+        if len(told) > 1:
+            processes = ", ".join(str(each.proxy.pid) for each in told)
+            raise CommandError(f"several proxies are running: name the process with --pid; there are: {processes}")
+        print(json.dumps(told[0].result, indent=2, ensure_ascii=False))
+        return 0
+    for number, each in enumerate(told):
+        if len(told) > 1:
+            print(("\n" if number else "") + f"process {each.proxy.pid}")
+        print("\n".join(lines(msgspec.convert(each.result, kind))))
+    return 0
+
+
+def say(told: Iterable[Told]) -> int:
+    """Print the sentences that were *told*, each once."""
+    print("\n".join(dict.fromkeys(str(each.result) for each in told)))
+    return 0
+
+
+def _others(found: Sequence[RunningProxy]) -> str:
+    return f"; there are: {', '.join(str(each.pid) for each in found)}" if found else ""

@@ -23,7 +23,7 @@ from ..launch import run as launch_run, shell_env
 from ..proxy import environment, release
 from ..settings import reader
 from ..settings.settings import Config
-from . import account_commands, explain, habits, incidents, shown, verify
+from . import account_commands, explain, habits, incidents, init, shown, verify
 from .inputs import EXIT_CODES, EXIT_FOUND, EXIT_USAGE, CommandError
 
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE  # as a shell counts it
@@ -140,6 +140,17 @@ _PROXY = (_PID, _STATE, _CONFIG)
 COMMANDS: tuple[Command, ...] = (
     Command("run", "start the proxy, alone or with a command behind it", run, parses=True),
     Command("env", "print what a tool in your shell needs to find the running proxy", env, parses=True),
+    Command(
+        "init",
+        "write the settings for the keys that this machine has",
+        init.init,
+        (
+            Argument("config", {"nargs": "?", "help": "the file; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+            Argument("--force", {"action": "store_true", "help": "write it anew if it is there already"}),
+            Argument("--logins", {"action": "store_true", "help": "name the logins that tools keep here as well"}),
+            Argument("--yes", {"action": "store_true", "help": "ask nothing; logins of tools are left out"}),
+        ),
+    ),
     Command("path", "print the file to load with mitmproxy's -s", path),
     Command(
         "check",

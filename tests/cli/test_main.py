@@ -20,6 +20,7 @@ from .fake_proxy import fake_proxy
 RUNS = {
     "run": ["--help"],
     "env": ["claude"],
+    "init": ["new.yaml", "--force"],
     "path": [],
     "check": ["config.yaml"],
     "explain": ["request.txt", "--upstream", "https://up.example"],
@@ -235,7 +236,7 @@ def test_errors_in_the_settings_are_what_check_finds_and_other_commands_cannot_r
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "config.yaml").write_text("accounts: none")
-    codes = {name: main([name, *RUNS[name]]) for name in RUNS if name not in ("run", "path", "version")}
+    codes = {name: main([name, *RUNS[name]]) for name in RUNS if name not in ("run", "init", "path", "version")}
 
     assert codes == {name: 1 if name == "check" else 2 for name in codes}
     assert capsys.readouterr().err.count("config.yaml:1:11: accounts: must be a list, is 'none'") == len(codes)
@@ -245,6 +246,7 @@ def test_errors_in_the_settings_are_what_check_finds_and_other_commands_cannot_r
 FINDS = {
     "env": ["claud"],
     "check": ["mistakes.yaml"],
+    "init": ["config.yaml"],
     "explain": ["refused.txt"],
     "incidents": ["pb1-of-nowhere"],
     "habits": ["--reset", "nowhere"],

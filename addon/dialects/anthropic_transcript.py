@@ -6,7 +6,7 @@ from typing import Any
 
 from ..values.transcript import Block, Detail, OfferedTool, Transcript, TranscriptTurn
 from .members import Json, JsonMembers, details, error, json_text, media_kind, of_contents, of_place, other, result
-from .stream_join import Pieces, StreamJoin, extend, merge, settled
+from .stream_join import Pieces, StreamJoin, extend, merge, settled, taken_list
 from .transcript_form import TranscriptForm
 
 _PIECES = {"partial_json": "input"}  # the member that each member of a delta continues, where its name differs
@@ -151,7 +151,7 @@ class _MessageJoin(StreamJoin):
         index = event.get("index") if isinstance(event.get("index"), int) else None
         match event:
             case {"type": "message_start", "message": dict(message)}:
-                self._blocks += [block for block in message.pop("content", None) or [] if isinstance(block, dict)]
+                self._blocks += [block for block in taken_list(message, "content") if isinstance(block, dict)]
                 self.merge_rest(message, ())
             case {"type": "content_block_start", "content_block": dict(block)}:
                 if block.get("input") == {}:  # the pieces follow

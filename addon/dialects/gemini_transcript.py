@@ -11,7 +11,7 @@ from ..values.transcript import Block, Detail, OfferedTool, Transcript, Transcri
 from . import interaction_transcript
 from .members import Json, JsonMembers, error, json_text, media_kind, of_contents, of_place, other, result
 from .order import index_of
-from .stream_join import StreamJoin, extend, merge
+from .stream_join import StreamJoin, extend, merge, taken_list
 from .transcript_form import TranscriptForm
 
 _ROLES = {"model": "assistant", "function": "tool"}
@@ -227,7 +227,7 @@ class _CandidateJoin(StreamJoin):
         parts = self._parts.setdefault(index, [])
         content = candidate.get("content")
         if isinstance(content, dict):
-            for part in content.pop("parts", None) or []:
+            for part in taken_list(content, "parts"):
                 self._append(parts, part)
         merge(known, candidate)
         self.ended = self.ended or isinstance(candidate.get("finishReason"), str)
@@ -256,8 +256,8 @@ def _continues(last: Json, part: Json) -> bool:
 def _continued(before: Json, call: Json) -> Json:
     """Return a call whose arguments come in pieces: texts of one place go on."""
     found = {**before, **{name: value for name, value in call.items() if name != "partialArgs"}}
-    pieces = list(before.get("partialArgs") or [])
-    for piece in call.get("partialArgs") or []:
+    pieces, more = ([*args] if isinstance(args := one.get("partialArgs"), list) else [] for one in (before, call))
+    for piece in more:
         last = pieces[-1] if pieces else None
         if last is not None and _goes_on(last, piece):
             pieces[-1] = {**last, **piece, "stringValue": last["stringValue"] + piece["stringValue"]}

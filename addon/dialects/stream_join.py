@@ -88,6 +88,15 @@ def extend(into: Json, name: str, piece: str) -> None:
         into[name] = Pieces([before, piece] if isinstance(before, str) else [piece])
 
 
+def taken_list(data: Json, name: str) -> list[Any]:
+    """Take the list *name* out of *data*; what is no list stays there."""
+    found = data.get(name)
+    if not isinstance(found, list):
+        return []
+    del data[name]
+    return found
+
+
 def grow(into: Json, delta: Json) -> None:
     """
     Continue *into* by *delta*, as the SDKs do: texts and lists go on, objects level by level, entries by their `index`.

@@ -26,7 +26,8 @@ from patchbay.needs import NEEDS, PYTHON
 
 ROOT = Path(__file__).parent.parent
 HOST = next(need for need in NEEDS if need.distribution == "mitmproxy")
-INSTALLED = "tests/end_to_end/test_installed.py"
+# The addon in mitmdump, and `patchbay run`, which must find mitmproxy where none of its programs is on the PATH.
+INSTALLED = tuple(f"tests/end_to_end/test_{name}.py" for name in ("installed", "run"))
 # What stands on mitmproxy's insides the most: every mode, streams, sockets, and where keys must not be.
 MORE = tuple(f"tests/end_to_end/test_{name}.py" for name in ("modes", "streaming", "websockets", "no_key_anywhere"))
 SECONDS = 600  # one step may take
@@ -102,7 +103,7 @@ def from_wheel(folder: Path, python: str, wheel: Path, with_host: str, more: Seq
     pip = (str(folder / "bin" / "python"), "-m", "pip")
     _ran(*pip, "install", "-q", "--disable-pip-version-check", str(wheel), *([with_host] if with_host else []))
     _ran(*pip, "check")
-    return _tested(folder / "bin", INSTALLED, *more)
+    return _tested(folder / "bin", *INSTALLED, *more)
 
 
 def by_uv(folder: Path) -> Cell:
@@ -111,7 +112,7 @@ def by_uv(folder: Path) -> Cell:
         return Cell("uv", not_run="there is no uv")
     places = {"UV_TOOL_DIR": str(folder / "tools"), "UV_TOOL_BIN_DIR": str(folder / "bin")}
     _ran(uv, "tool", "install", "--quiet", "--python", pythons()[-1], ".", env=places)
-    return _tested(folder / "tools" / "patchbay" / "bin", INSTALLED, command=folder / "bin" / "patchbay")
+    return _tested(folder / "tools" / "patchbay" / "bin", *INSTALLED, command=folder / "bin" / "patchbay")
 
 
 def by_pipx(folder: Path) -> Cell:
@@ -124,7 +125,7 @@ def by_pipx(folder: Path) -> Cell:
         "PIPX_MAN_DIR": str(folder / "man"),
     }
     _ran(pipx, "install", "--quiet", "--python", pythons()[-1], ".", env=places)
-    return _tested(folder / "home" / "venvs" / "patchbay" / "bin", INSTALLED, command=folder / "bin" / "patchbay")
+    return _tested(folder / "home" / "venvs" / "patchbay" / "bin", *INSTALLED, command=folder / "bin" / "patchbay")
 
 
 def pythons() -> list[str]:

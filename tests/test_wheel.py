@@ -40,4 +40,4 @@ def test_the_wheel_holds_the_types_and_the_example_settings(wheel: zipfile.ZipFi
 def test_the_wheel_offers_the_command(wheel: zipfile.ZipFile) -> None:
     (points,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
 
-    assert "patchbay = patchbay.cli.main:main" in wheel.read(points).decode()
+    assert "patchbay = patchbay.cli.entry:main" in wheel.read(points).decode()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Template
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..settings.presets import PRESETS
 from ..values.http import is_loopback
 from . import certificates, client_programs, proxy_variables
 from .command_line import LaunchError
-from .recipes import Change, Way, general, recipe
+from .recipes import Change, ToolRecipe, ToolState, Way, general, json_object, merged, recipe
 
 KNOWN_HOSTS = tuple(sorted({host for each in PRESETS.values() if (host := urlsplit(each.base_url).hostname)}))
 _BASES = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "GOOGLE_GEMINI_BASE_URL")
@@ -30,9 +33,10 @@ class ChildSetup:
 
 def prepared(
     command: Sequence[str], setup: ChildSetup, env: Mapping[str, str], confdir: Path
-) -> tuple[list[str], dict[str, str]]:
+) -> tuple[list[str], dict[str, str], str]:
     """
-    Return *command* and its environment, made of *env*, so that its requests go through the proxy of *setup*.
+    Return *command* and its environment, made of *env*, so that its requests go through the proxy of *setup*, and what
+    the settings of the program keep from working.
 
     Writes the files that it needs: *confdir* holds the certificate of the running mitmproxy. Raises LaunchError.
     """
@@ -40,7 +44,7 @@ def prepared(
     change, variables = changed(name, command[at + 1 :], setup, env, confdir)
     gone = {*change.removed, *(proxy_variables.REMOVED if setup_uses_proxy(name, setup) else ())}
     child = {key: value for key, value in env.items() if key not in gone} | variables
-    return [*command[: at + 1], *change.arguments, *command[at + 1 :]], child
+    return [*command[: at + 1], *change.arguments, *command[at + 1 :]], child, change.note
 
 
 def changed(
@@ -52,7 +56,8 @@ def changed(
     try:
         bundle = str(_bundle(setup, env, confdir)) if by_proxy else ""
         way = Way(setup.base, setup.proxy if by_proxy else "", bundle, setup.own_keys)
-        change = (known.change if known else general)(way, arguments, env)
+        tool = ToolState(arguments, env, _settings(known, env) if known else {})
+        change = (known.change if known else general)(way, tool)
     except OSError as e:
         raise LaunchError(f"{e.filename or setup.folder}: {e.strerror or e}") from e
     variables = dict(change.variables)
@@ -63,6 +68,18 @@ def changed(
     elif any(env.get(name) for name in (*proxy_variables.PROXIES, *proxy_variables.REMOVED)):
         variables |= proxy_variables.direct(env)
     return replace(change, variables=variables), variables
+
+
+def _settings(tool: ToolRecipe, env: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the settings files of *tool* hold, those of the working directory included."""
+    home = env.get("HOME", "")
+    variables = {"HOME": home, "CLAUDE_CONFIG_DIR": env.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude"}
+    found: dict[str, Any] = {}
+    for file in tool.files:
+        with contextlib.suppress(OSError):
+            path = Path(Template(file).safe_substitute(variables))
+            found = merged(found, json_object(path.read_text(encoding="utf-8", errors="replace")))
+    return found
 
 
 def ways(program: str, hosts: Sequence[str]) -> tuple[str, ...]:

@@ -33,53 +33,82 @@ class Change:
     """
     What a tool gets: *variables* that are set and *removed* ones, and *arguments* behind its name.
 
-    *snippet* is the same for its settings file, for a tool that has no variable for it.
+    *snippet* is the same for its settings file, for a tool that has no variable for it. *note* says what its own
+    settings keep from working.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     snippet: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolState:
+    """A tool as it would be without Patchbay: its *arguments*, its *env*, and what its settings files hold."""
+
+    arguments: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRecipe:
     """
-    One tool. *change* gets the way, the tool's own arguments and the environment that it would have.
+    One tool. *files* are those of its settings, in JSON, the stronger ones last; `$NAME` stands for a variable.
 
     Where an account's provider is *by_proxy_at*, the tool reaches it better by a proxy than by its base URL.
     """
 
     program: str
-    change: Callable[[Way, Sequence[str], Mapping[str, str]], Change]
+    change: Callable[[Way, ToolState], Change]
+    files: tuple[str, ...] = ()
     by_proxy_at: str = ""
 
 
-def general(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
+def general(way: Way, tool: ToolState) -> Change:
     """Return what programs of any kind need: the variables of the SDKs, and of each tool that has some."""
-    tools = [_claude(way, (), env), _gemini(way, (), env), _opencode(way, (), env)]
+    env = tool.env
+    tools = [_claude(way, tool), _gemini(way, tool), _opencode(way, tool)]
     variables: dict[str, str] = {} if way.own_keys else _missing(env, "OPENAI_API_KEY")
     if not way.own_keys and not env.get("ANTHROPIC_API_KEY") and not env.get("ANTHROPIC_AUTH_TOKEN"):
         variables["ANTHROPIC_API_KEY"] = PLACEHOLDER_KEY
     if way.base:
         variables |= dict.fromkeys(("OPENAI_BASE_URL", "OPENAI_API_BASE"), f"{way.base}/v1")
-    for tool in tools:
-        variables |= {name: value for name, value in tool.variables.items() if name != "ANTHROPIC_AUTH_TOKEN"}
-    return Change(
-        variables,
-        tuple(name for tool in tools for name in tool.removed),
-    )
+    for each in tools:
+        variables |= {name: value for name, value in each.variables.items() if name != "ANTHROPIC_AUTH_TOKEN"}
+    return Change(variables, tuple(name for each in tools for name in each.removed))
 
 
-def _claude(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
+_OTHER_CLOUDS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX")  # with these it does not ask Anthropic's API
+
+
+def _claude(way: Way, tool: ToolState) -> Change:
+    if way.own_keys:
+        return Change()
     variables: dict[str, str] = {}
     if way.base:
         variables["ANTHROPIC_BASE_URL"] = way.base
-    if not way.own_keys and not env.get("ANTHROPIC_API_KEY"):
+    if not tool.env.get("ANTHROPIC_API_KEY"):
         # The token, as it asks its user to confirm a key of a variable.
-        variables |= _missing(env, "ANTHROPIC_AUTH_TOKEN")
-    # With these it would not ask Anthropic's API.
-    return Change(variables, () if way.own_keys else ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"))
+        variables |= _missing(tool.env, "ANTHROPIC_AUTH_TOKEN")
+    arguments, note = _over_claudes_settings(way, tool)
+    return Change(variables, _OTHER_CLOUDS, arguments, note=note)
+
+
+def _over_claudes_settings(way: Way, tool: ToolState) -> tuple[tuple[str, ...], str]:
+    """Return arguments that come before variables in its settings files, which come before those of the environment."""
+    named = tool.settings.get("env")
+    wrong = [name for name in ("ANTHROPIC_BASE_URL", *_OTHER_CLOUDS) if isinstance(named, dict) and named.get(name)]
+    if not wrong:
+        return (), ""
+    if any(word.partition("=")[0] == "--settings" for word in tool.arguments):
+        return (), f"Claude Code takes {', '.join(wrong)} from its settings, so it may not ask Patchbay"
+    values = {name: way.base if name == "ANTHROPIC_BASE_URL" else "" for name in wrong}
+    if not way.base and "ANTHROPIC_BASE_URL" in values:
+        values["ANTHROPIC_BASE_URL"] = "https://api.anthropic.com"
+    return ("--settings", json.dumps({"env": values})), ""
 
 
 _CODEX = """\
@@ -93,7 +122,7 @@ env_key = "PATCHBAY_KEY"
 supports_websockets = false"""
 
 
-def _codex(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
+def _codex(way: Way, tool: ToolState) -> Change:
     if way.own_keys:
         return Change()
     base = f"{way.base}/v1" if way.base else "https://api.openai.com/v1"
@@ -107,31 +136,36 @@ def _codex(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
     arguments = ["-c", 'model_provider="patchbay"']
     for name, value in values.items():
         arguments += ["-c", f"model_providers.patchbay.{name}={json.dumps(value)}"]
-    key = {"PATCHBAY_KEY": env.get("PATCHBAY_KEY") or env.get("OPENAI_API_KEY") or PLACEHOLDER_KEY}
-    return Change(key, arguments=tuple(arguments), snippet=_CODEX.format(base=base))
+    key = tool.env.get("PATCHBAY_KEY") or tool.env.get("OPENAI_API_KEY") or PLACEHOLDER_KEY
+    return Change({"PATCHBAY_KEY": key}, arguments=tuple(arguments), snippet=_CODEX.format(base=base))
 
 
-def _gemini(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
+def _gemini(way: Way, tool: ToolState) -> Change:
     if way.own_keys:
         return Change()
-    variables = {} if env.get("GOOGLE_API_KEY") else _missing(env, "GEMINI_API_KEY")
+    variables = {} if tool.env.get("GOOGLE_API_KEY") else _missing(tool.env, "GEMINI_API_KEY")
     if way.base:
         variables["GOOGLE_GEMINI_BASE_URL"] = way.base
         variables["GEMINI_DEFAULT_AUTH_TYPE"] = "gemini-api-key"  # what it proposes where nothing was chosen yet
-    return Change(variables, ("GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA"))
+    removed = ("GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA")
+    chosen = _member(tool.settings, "security", "auth", "selectedType")
+    if chosen == "gemini-api-key" or not (chosen or way.base):
+        return Change(variables, removed)
+    login = f"is set to the login {chosen}" if chosen else "takes no key before one is chosen"
+    return Change(variables, removed, note=f'Gemini CLI {login}: choose "Gemini API key" in it with /auth, once')
 
 
-def _qwen(way: Way, arguments: Sequence[str], env: Mapping[str, str]) -> Change:
+def _qwen(way: Way, tool: ToolState) -> Change:
     if way.own_keys:
         return Change()
-    variables = _missing(env, "OPENAI_API_KEY")
+    variables = _missing(tool.env, "OPENAI_API_KEY")
     if way.base:
         variables["OPENAI_BASE_URL"] = f"{way.base}/v1"
-    chosen = any(word.partition("=")[0] == "--auth-type" for word in arguments)
+    chosen = any(word.partition("=")[0] == "--auth-type" for word in tool.arguments)
     return Change(variables, arguments=() if chosen else ("--auth-type", "openai"))
 
 
-def _opencode(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
+def _opencode(way: Way, tool: ToolState) -> Change:
     if way.own_keys:
         return Change()
     bases = {"openai": "/v1", "anthropic": "/v1", "google": "/v1beta", "patchbay": "/v1"}
@@ -142,17 +176,26 @@ def _opencode(way: Way, _: Sequence[str], env: Mapping[str, str]) -> Change:
     providers["patchbay"] = {"npm": "@ai-sdk/openai-compatible", "name": "Patchbay", **providers["patchbay"]}
     if not way.base:
         del providers["patchbay"]
-    elif model := env.get("OPENAI_MODEL"):
+    elif model := tool.env.get("OPENAI_MODEL"):
         providers["patchbay"]["models"] = {model: {"name": model}}
-    content = _merged(_read(env.get("OPENCODE_CONFIG_CONTENT", "")), {"provider": providers})
+    content = merged(json_object(tool.env.get("OPENCODE_CONFIG_CONTENT", "")), {"provider": providers})
     return Change({"OPENCODE_CONFIG_CONTENT": json.dumps(content)})
 
 
 RECIPES: tuple[ToolRecipe, ...] = (
-    ToolRecipe("claude", _claude),
+    ToolRecipe(
+        "claude",
+        _claude,
+        ("$CLAUDE_CONFIG_DIR/settings.json", ".claude/settings.json", ".claude/settings.local.json"),
+    ),
     ToolRecipe("codex", _codex),
     # With a base URL it takes no key but from a user who has chosen one in its settings.
-    ToolRecipe("gemini", _gemini, by_proxy_at="generativelanguage.googleapis.com"),
+    ToolRecipe(
+        "gemini",
+        _gemini,
+        ("$HOME/.gemini/settings.json", ".gemini/settings.json"),
+        by_proxy_at="generativelanguage.googleapis.com",
+    ),
     ToolRecipe("qwen", _qwen),
     ToolRecipe("opencode", _opencode),
 )
@@ -167,7 +210,14 @@ def _missing(env: Mapping[str, str], name: str) -> dict[str, str]:
     return {} if env.get(name) else {name: PLACEHOLDER_KEY}
 
 
-def _read(text: str) -> dict[str, Any]:
+def _member(found: object, *names: str) -> object:
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the object that *text* holds, empty where it holds none."""
     try:
         found = json.loads(text or "{}")
     except ValueError:
@@ -175,10 +225,10 @@ def _read(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Return *one* with the members of *other*, objects member by member."""
-    merged = dict(one)
+    found = dict(one)
     for name, value in other.items():
-        mine = merged.get(name)
-        merged[name] = _merged(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
-    return merged
+        mine = found.get(name)
+        found[name] = merged(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
+    return found

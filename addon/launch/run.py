@@ -102,7 +102,9 @@ def _beside_command(line: CommandLine, env: Mapping[str, str]) -> int:
     try:
         reached = _started(proxy, line, settings, outer)
         setup = ChildSetup(reached.base, reached.proxy, settings.folder, settings.hosts, settings.own_keys)
-        command, child = child_environment.prepared(line.command, setup, env, _confdir(line))
+        command, child, note = child_environment.prepared(line.command, setup, env, _confdir(line))
+        if note:
+            _say(note)
         _tell_web(proxy, line)
         code = child_process.run(program, command, child)
         _end(proxy, line)

@@ -113,6 +113,8 @@ def _lines(line: EnvLine, env: Mapping[str, str]) -> Iterator[str]:
     yield from (_set(line.shell, name, value) for name, value in change.variables.items())
     if change.arguments:
         yield _function(line.shell, line.client, change)
+    if change.note:
+        yield f"# {change.note}"
     if change.snippet:
         yield "# or, in its settings file:"
         yield from (f"#   {each}".rstrip() for each in change.snippet.splitlines())

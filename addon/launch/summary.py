@@ -13,7 +13,7 @@ _ACCOUNTS = 6  # that are named
 def lines(totals: Totals, *, looked: bool) -> Iterator[str]:
     """Yield the lines; one, which says why, where nothing was asked. *looked*: there are no accounts."""
     if not totals.exchanges:
-        yield "no calls: the command asked no model, or at an address of its own settings that Patchbay does not see"
+        yield "no calls: the command asked no model, or not through Patchbay"
         return
     yield f"{_counted(totals.exchanges, 'call')}, {totals.failed or 'none'} failed"
     tokens = totals.tokens

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from patchbay.launch.child_environment import ways
-from patchbay.launch.recipes import RECIPES, Change, Way, general, recipe
+from patchbay.launch.recipes import RECIPES, Change, ToolState, Way, general, recipe
 
 BASE = "http://127.0.0.1:8080"
 BY_ADDRESS = Way(BASE)
@@ -20,7 +20,7 @@ LOOK = Way(proxy="http://127.0.0.1:8081", bundle="/state/ca.pem", own_keys=True)
 def given(program: str, way: Way, arguments: tuple[str, ...] = (), **env: str) -> Change:
     found = recipe(program)
     assert found
-    return found.change(way, arguments, env)
+    return found.change(way, ToolState(arguments, env))
 
 
 def codex(change: Change) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def test_by_proxy_no_base_url_is_set(program: str) -> None:
 @pytest.mark.parametrize("program", [each.program for each in RECIPES])
 def test_who_only_looks_keeps_credentials_and_settings(program: str) -> None:
     assert given(program, LOOK) == Change()
-    assert general(LOOK, (), {}) == Change()
+    assert general(LOOK, ToolState()) == Change()
 
 
 def test_arguments_and_settings_of_the_user_come_first() -> None:
@@ -104,7 +104,7 @@ def test_a_model_of_the_variable_is_one_of_opencodes() -> None:
 
 
 def test_any_other_program_gets_what_the_sdks_and_the_tools_read() -> None:
-    change = general(BY_ADDRESS, (), {})
+    change = general(BY_ADDRESS, ToolState())
 
     assert {
         "OPENAI_BASE_URL": f"{BASE}/v1", "OPENAI_API_BASE": f"{BASE}/v1", "OPENAI_API_KEY": "patchbay",
@@ -112,7 +112,7 @@ def test_any_other_program_gets_what_the_sdks_and_the_tools_read() -> None:
         "GOOGLE_GEMINI_BASE_URL": BASE, "GEMINI_API_KEY": "patchbay",
     }.items() <= change.variables.items()  # fmt: skip
     assert "ANTHROPIC_AUTH_TOKEN" not in change.variables  # the SDK would send both
-    assert "ANTHROPIC_API_KEY" not in general(BY_ADDRESS, (), {"ANTHROPIC_AUTH_TOKEN": "sk-own"}).variables
+    assert "ANTHROPIC_API_KEY" not in general(BY_ADDRESS, ToolState(env={"ANTHROPIC_AUTH_TOKEN": "sk-own"})).variables
 
 
 def test_a_tool_is_given_the_way_that_suits_its_provider() -> None:
@@ -121,3 +121,38 @@ def test_a_tool_is_given_the_way_that_suits_its_provider() -> None:
     assert ways("gemini", google) == ("proxy",)
     assert ways("gemini", ("127.0.0.1",)) == ways("claude", google) == ("base",)
     assert ways("python", google) == ("base", "proxy")
+
+
+def with_settings(program: str, way: Way, settings: dict[str, Any], *arguments: str) -> Change:
+    found = recipe(program)
+    assert found
+    return found.change(way, ToolState(arguments, {}, settings))
+
+
+def test_an_address_in_the_settings_of_claude_code_is_overruled() -> None:
+    own = {"env": {"ANTHROPIC_BASE_URL": "http://elsewhere", "CLAUDE_CODE_USE_BEDROCK": "1", "OTHER": "x"}}
+    option, text = with_settings("claude", BY_ADDRESS, own).arguments
+
+    assert (option, json.loads(text)) == (
+        "--settings", {"env": {"ANTHROPIC_BASE_URL": BASE, "CLAUDE_CODE_USE_BEDROCK": ""}},
+    )  # fmt: skip
+    kept = with_settings("claude", BY_ADDRESS, own, "--settings=mine.json")
+    assert kept.arguments == ()
+    assert "ANTHROPIC_BASE_URL, CLAUDE_CODE_USE_BEDROCK from its settings" in kept.note
+    assert with_settings("claude", BY_ADDRESS, {"env": "odd"}).arguments == ()
+
+
+@pytest.mark.parametrize(
+    ("way", "chosen", "note"),
+    [
+        (BY_ADDRESS, "gemini-api-key", ""),
+        (BY_PROXY, "gemini-api-key", ""),
+        (BY_PROXY, None, ""),
+        (BY_ADDRESS, None, "Gemini CLI takes no key before one is chosen: "),
+        (BY_PROXY, "oauth-personal", "Gemini CLI is set to the login oauth-personal: "),
+    ],
+)
+def test_a_login_of_gemini_cli_that_does_not_reach_patchbay_is_told(way: Way, chosen: str | None, note: str) -> None:
+    found = with_settings("gemini", way, {"security": {"auth": {"selectedType": chosen}}}).note
+
+    assert found.startswith(note) and bool(found) == bool(note)

@@ -111,9 +111,14 @@ def on_the_way(kind: FailureKind, message: str, *, begun: bool = False) -> str:
 
     The message may contain text of the upstream, so only a known cause is taken from it.
     """
-    found = ((pattern.search(message), said) for pattern, said in _ON_THE_WAY)
-    why = next((match.expand(said) for match, said in found if match), _FAILED.get(kind, _CLOSED))
+    why = fault_on_the_way(message) or _FAILED.get(kind, _CLOSED)
     return why.removesuffix(" without an answer") if begun else why
+
+
+def fault_on_the_way(message: str) -> str:
+    """Return the known cause in *message*, of a failed connection, in words for people; empty: it names none."""
+    found = ((pattern.search(message), said) for pattern, said in _ON_THE_WAY)
+    return next((match.expand(said) for match, said in found if match), "")
 
 
 def cause_of(outcome: Outcome | None) -> tuple[Cause, str]:

@@ -138,6 +138,7 @@ class Patchbay:
         self._lifecycle.load(loader)
 
     def configure(self, updated: set[str]) -> None:
+        self._terminal.configure(updated)  # first: the settings' warnings are to have its form
         self._lifecycle.configure(updated)
 
     def running(self) -> None:
@@ -392,7 +393,7 @@ class Patchbay:
             for secret in lease.account.secrets:
                 await self._keys.ready(secret)
         except KeyUnavailable as e:
-            logger.warning("account %s: %s", lease.account.id, e)
+            logger.debug("account %s: %s", lease.account.id, e)  # the terminal says it when the account rests
             self._router().key_missing(exchange, str(e), time.time())
             return False
         return True

@@ -101,9 +101,11 @@ class Terminal:
         self._start = asyncio.get_running_loop().create_task(self._started(self._router), name="patchbay-terminal")
 
     def done(self) -> None:
-        for each in (self._start, self._due):
-            if each:
-                each.cancel()
+        if self._start:
+            self._start.cancel()
+        if self._due:
+            self._due.cancel()
+            self._changed()
         hides_connections(False)
         if self._writer:
             self._writer.stop()

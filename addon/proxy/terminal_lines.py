@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from ..accounts import refusals
 from ..accounts.changes import AccountChange, Rest
 from ..crosstalk import report
 from ..values.answer import Usage
-from ..values.decision import BINDING_WORDS, Decision, Refusal, session_name
+from ..values.decision import BINDING_WORDS, AttemptSummary, Decision, Refusal, session_name
 from .terminal_text import Colour, cells, clean, cut, padded, painted, wrapped
 
 NARROWEST = 40  # cells; in a narrower terminal lines break
 _LONGEST_ACCOUNT, _SHORTEST_ACCOUNT = 20, 4
+_LONGEST_FAULT = 80  # characters
 _DAY = 86_400.0
 _INDENT = 2  # of what follows the first line
 # Why there is no answer, by the code of a refusal or of a fault, in a few words.
@@ -230,11 +232,22 @@ def reason(decision: Decision) -> str:
     status = decision.status or 0
     if not decision.error and status < 400:
         return ""
-    why = SAID.get(decision.error) or clean(decision.error, spaces=True)[:80] or "refused by the provider"
+    why = SAID.get(decision.error) or _fault(decision.error) or "refused by the provider"
     failed = [each for each in decision.attempts if each.account and each.outcome not in ("ok", "cancelled", "")]
-    told = len(failed) == 1 and failed[0].status == decision.status
-    tried = [] if told else [f"{clean(each.account)} {each.status or each.outcome}" for each in failed]
+    told = len(failed) == 1 and failed[0].status in (None, decision.status)
+    tried = [] if told else [f"{clean(each.account)} {_ended(each)}" for each in failed]
     return f"{why}; tried {', '.join(tried)}" if tried else why
+
+
+def _fault(error: str) -> str:
+    """Return in words an *error* that is no code of ours: what a provider said, how a connection failed, who left."""
+    of_the_client = error.lower().startswith(("client ", "the client ", "the proxy "))
+    known = "" if of_the_client or error[:3].isdigit() else refusals.fault_on_the_way(error)
+    return known or clean(error, spaces=True)[:_LONGEST_FAULT].rstrip()
+
+
+def _ended(attempt: AttemptSummary) -> str:
+    return str(attempt.status or ("no key" if attempt.outcome == "auth" else "no answer"))
 
 
 def binding_word(decision: Decision) -> str:

@@ -14,7 +14,8 @@ from .terminal_text import Colour, painted
 
 # What mitmproxy says of every connection, and of its listeners; our lines say it of exchanges, accounts, the start.
 _CONNECTIONS = re.compile(
-    r"(client|server) (connect|disconnect)\b|error establishing server connection: |.* (listening at .*|stopped\.)$"
+    r"(client|server) (connect|disconnect)\b|error establishing server connection: |Streaming (request|response) "
+    r"|.* (listening at .*|stopped\.)$"
 )
 _SPEAKERS = ("mitmproxy.proxy.server", "mitmproxy.proxy.mode_servers")
 _COLOURS: dict[int, Colour] = {logging.CRITICAL: "bold red", logging.ERROR: "red", logging.WARNING: "yellow",

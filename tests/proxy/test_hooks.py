@@ -362,6 +362,7 @@ async def test_a_key_in_the_path_is_no_part_of_the_endpoint(addon: Patchbay) -> 
 
 @in_loop
 async def test_an_account_without_its_key_is_left_for_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     settings = ACCOUNTS.replace("sk-account-one-0123456789", f"file:{tmp_path / 'missing'}")
     with patchbay(tmp_path, settings) as addon:
         for number in range(4):

@@ -248,7 +248,8 @@ def test_what_mitmproxy_says_of_each_connection_is_hidden_unless_asked_for(
     caplog.set_level(logging.DEBUG)
     talkers = [logging.getLogger(module.__name__) for module in (server, mode_servers)]
     news = ["client connect", "client disconnect", "server connect a:1", "server disconnect a:1",
-            "error establishing server connection: x", "reverse proxy to x listening at *:1."]  # fmt: skip
+            "error establishing server connection: x", "Streaming response from x.",
+            "reverse proxy to x listening at *:1."]  # fmt: skip
     other = ["connection handler has crashed", "-" * 60, "client kill connection"]
 
     def told() -> list[str]:

@@ -73,14 +73,24 @@ def test_a_move_says_from_where_and_why() -> None:
 
 
 def test_a_failure_says_why_and_what_was_tried() -> None:
-    assert line(**FAILED).endswith("503 no account can serve it now; tried openai-a 429, openai-b auth · 1.9 s")
+    assert line(**FAILED).endswith("503 no account can serve it now; tried openai-a 429, openai-b no key · 1.9 s")
     assert line(80, **FAILED).endswith(" 503 no account can serve it …")
     refused = {"status": 400, "error": "400 invalid_request", "attempts": [AttemptSummary("a", "r", 400, "request", 1)]}
     assert line(**refused).endswith("400 400 invalid_request · 1.9 s")
     assert line(status=404).endswith("404 refused by the provider · 1.9 s")
     assert line(status=None, error="client_left").endswith(" -   the client left · 1.9 s")
     one = {"status": 429, "error": "model_cooldown", "attempts": [AttemptSummary("a", "r", None, "server", 1)]}
-    assert line(**one).endswith("429 every account rests; tried a server · 1.9 s")
+    assert line(**one).endswith("429 every account rests · 1.9 s")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [("[Errno 111] Connect call failed ('127.0.0.1', 9)", "connection refused"), ("401 invalid_api_key",) * 2,
+     ("Client disconnected.",) * 2, ("the proxy was ended",) * 2,
+     ("peer closed", "connection closed without an answer"), ("word " * 99, "word " * 16 + "·")],
+)  # fmt: skip
+def test_a_fault_that_is_no_code_of_ours_is_told_in_words(error: str, told: str) -> None:
+    assert f"502 {told}" in line(status=502, error=error)
 
 
 def test_a_verdict_is_shown_where_it_says_something() -> None:

@@ -9,16 +9,18 @@ from typing import Any
 
 from mitmproxy import http
 
+from ..accounts.changes import AccountChange
 from ..crosstalk import report
 from ..exchange import Exchange
 from ..journal import Journal
 from ..router import Router
 from ..values.decision import Decision
-from . import flow_record, flow_view, replay, wire_edits
+from . import flow_record, flow_view, replay, terminal_json, wire_edits
 from .exchange_driver import ExchangeDriver
 from .incident_recorder import IncidentRecorder
 from .session_list import SessionList
 
+ACCOUNT_CHANGE = "account_change"  # the event type of a line of the journal that is no exchange
 logger = logging.getLogger(__name__)
 
 
@@ -74,6 +76,13 @@ class ExchangeLog:
         flow_record.add_line(flow, line)
         flow_view.show_message(flow, exchange, decision)
         self._incidents.record(flow, exchange, decision)
+
+    def account_changed(self, change: AccountChange, at: float) -> None:
+        """Write down in the journal what happened to an account *at* that time."""
+        if self.journal:
+            told = terminal_json.account_changed(change, at)
+            self.journal.write({"time": told.pop("time"), "event_type": ACCOUNT_CHANGE, "change": told.pop("change")}
+                               | {name: value for name, value in told.items() if name != "event"})  # fmt: skip
 
     def _written(self, exchange: Exchange, decision: Decision) -> dict[str, Any]:
         if self._router.memory.habits.has_news:

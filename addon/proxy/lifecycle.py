@@ -218,6 +218,7 @@ class Lifecycle:
         router.changed = store.soon
         router.state.leaked = incidents.leaked
         self._terminal.attach(router)
+        self._terminal.account_changed = log.account_changed
         loaded, guards = LoadedFlows(mint_of(key)), Guards(config)
         return Service(key, router, context, store, incidents, loaded, log, sessions, found.clients, guards)
 

@@ -21,6 +21,7 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.utils import vt_codes
 
 from .. import client_tool
+from ..accounts.changes import AccountChange
 from ..router import Router
 from ..values.decision import Decision, Refusal
 from . import client_connections, option_defaults, start_lines, terminal_json, terminal_lines, terminal_text
@@ -74,6 +75,7 @@ class Terminal:
         self._start: asyncio.Task[None] | None = None
         self._due: asyncio.TimerHandle | None = None
         self.failed = False  # to show a line
+        self.account_changed: Callable[[AccountChange, float], None] = lambda _change, _at: None  # who else is told
 
     # -- mitmproxy's events ----------------------------------------------------------------------------------------
 
@@ -156,6 +158,7 @@ class Terminal:
             return
         at = time.time()
         for change in self._router.accounts.take_changes(at):
+            self.account_changed(change, at)
             self._say(
                 logging.WARNING if change.kind == "rests" else logging.INFO,
                 partial(terminal_lines.account_changed, change, at),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 import trustme
@@ -96,10 +98,18 @@ class Proxy:
 
     @property
     def journal(self) -> str:
-        """Its whole lines: one may be on its way."""
+        """Its whole lines about exchanges: one may be on its way."""
+        return "".join(line for line in self._journal() if not _is_account_change(line))
+
+    @property
+    def account_changes(self) -> list[dict[str, Any]]:
+        """The lines of its journal about accounts."""
+        return [json.loads(line) for line in self._journal() if _is_account_change(line)]
+
+    def _journal(self) -> list[str]:
         path = self.folder / "journal.jsonl"
         text = path.read_text() if path.exists() else ""
-        return text[: text.rfind("\n") + 1]
+        return text[: text.rfind("\n") + 1].splitlines(keepends=True)
 
     def interrupt(self, timeout: float = 60) -> None:
         """Ctrl-C, and wait for the end."""
@@ -174,6 +184,10 @@ def ended(
         if process.poll() is None:
             process.kill()
             process.wait(30)
+
+
+def _is_account_change(line: str) -> bool:
+    return '"event_type":"account_change"' in line
 
 
 def _started(command: list[str], log_file: Path, env: dict[str, str], *, forked: bool) -> Process:

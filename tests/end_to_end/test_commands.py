@@ -66,8 +66,15 @@ def test_a_cooldown_is_seen_and_ended(running: Proxy, tmp_path: Path, simulator:
         assert (each["state"], each["reason"].startswith("rate limited")) == ("cooling", True)
         assert 500 < each["until"] - now <= 601
     assert "(9 m " in patchbay(tmp_path, "accounts")
+    assert eventually(lambda: len(running.account_changes) == 2)
+    for change in running.account_changes:
+        assert (change["change"], change["retry_after"]) == ("rests", 600.0)
+        assert abs(change["until"] - found[0]["until"]) < 30
     name = next(iter(PAIR))
     assert f"account {name} may be used again" in patchbay(tmp_path, "wake", name)
+    assert eventually(lambda: len(running.account_changes) == 3)
+    back = running.account_changes[-1]
+    assert (back["account"], back["change"], back["because"]) == (name, "back", "woken by a user")
 
     served = ask(running)
     assert (served.status_code, served.headers["x-patchbay-account"]) == (200, name)

@@ -109,7 +109,7 @@ def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             provider.mend()
             assert eventually(lambda: running.journal.count("\n") == count)
             running.interrupt()
-        lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in running.journal.splitlines()]
         yield Day(folder, provider.url, {line["exchange"]: line for line in lines})
 
 
@@ -185,7 +185,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
                         pass
             assert eventually(lambda: running.journal.count("\n") == 7)
             running.interrupt()
-        lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in running.journal.splitlines()]
         yield Day(folder, provider.url, {line["exchange"]: line for line in lines})
 
 

@@ -56,7 +56,7 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def journal(folder: Path) -> dict[str, dict[str, object]]:
     lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
-    return {line["request_id"]: line for line in lines}
+    return {line["request_id"]: line for line in lines if line["event_type"] != "account_change"}
 
 
 def patchbay(*arguments: str) -> subprocess.CompletedProcess[str]:

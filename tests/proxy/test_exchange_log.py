@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from mitmproxy.http import HTTPFlow
 from mitmproxy.test import tflow
 
+from patchbay.accounts.changes import AccountChange, Rest
 from patchbay.exchange import Exchange
 from patchbay.journal import Journal
 from patchbay.proxy import exchange_log
@@ -91,6 +93,27 @@ def test_how_much_of_a_longer_answer_is_kept_is_said(bench: Bench) -> None:
     assert bench.flow.metadata["patchbay.kept_bytes"] == 5
     assert bench.flow.metadata["patchbay.own_answer"] is True
     assert bench.flow.comment.endswith("only the first 5 bytes of the answer are kept")
+
+
+def test_what_happens_to_an_account_is_a_line_of_the_journal(bench: Bench, tmp_path: Path) -> None:
+    rest = Rest(("m",), "rate", "rate limited (429)", 10.0, 610.0, 600.0)
+    bench.log.account_changed(AccountChange("one", "rests", rest), 10.0)  # without a journal
+    bench.log.journal = Journal(JournalSettings(str(tmp_path / "journal")))
+    bench.log.account_changed(AccountChange("one", "rests", rest, conversations=3, move=True), 10.0)
+    bench.log.account_changed(AccountChange("one", "back", rest, because="woken by a user"), 50.0)
+    bench.log.account_changed(AccountChange("two", "disabled", because="by the settings"), 51.0)
+    bench.log.journal.close()
+    rests, back, disabled = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()]
+    why = {"models": ["m"], "cause": "rate", "reason": "rate limited (429)", "until": 610.0, "retry_after": 600.0}
+    kind = {"event_type": "account_change", "account": "one"}
+    assert rests == kind | why | {"time": 10.0, "change": "rests", "conversations": 3, "move": True}
+    assert back == kind | why | {"time": 50.0, "change": "back", "rested_seconds": 40.0, "because": "woken by a user"}
+    assert disabled == kind | {"time": 51.0, "account": "two", "change": "disabled", "because": "by the settings"}
+
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    table = page.partition("\n| member | value |\n")[2].partition("\n\n")[0]
+    rows = "".join(line.split("|")[1] for line in table.splitlines()[1:])
+    assert set(re.findall(r"`(\w+)`", rows)) | {"event_type"} == {*rests, *back, *disabled}
 
 
 def test_it_is_a_line_of_the_journal(bench: Bench, tmp_path: Path) -> None:

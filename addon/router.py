@@ -306,6 +306,7 @@ class Router:
             others=exchange.requested_models.others,
             unreadable=exchange.requested_models.hidden if exchange.requested_models.unreadable else "",
             path="" if request.endpoint.family else request.endpoint.suffix,
+            endpoint=request.endpoint.suffix if request.endpoint.family else "",
         )
 
     def _begin(self, exchange: Exchange, granted: Lease, now: float) -> Lease:

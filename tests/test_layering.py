@@ -16,7 +16,9 @@ import pytest
 ADDON = Path(__file__).parent.parent / "addon"
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset("needs body bounded keyed json_splice content_coding secret_patterns form_data media_types".split()),
+    frozenset(
+        "needs body bounded keyed json_splice content_coding secret_patterns logins form_data media_types".split()
+    ),
     frozenset({"values"}),
     frozenset({"dialects"}),
     frozenset(

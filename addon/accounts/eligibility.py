@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from .. import upstream_url
-from ..values.account import Account
+from ..values.account import Account, Provider
 from ..values.http import Origin
 from . import models, refusals
 from .absent import Absent, Cause
@@ -35,6 +36,11 @@ class Option:
     def awaited(self) -> tuple[Scope, str | None]:
         """What to queue for, and as which tenant."""
         return (self.limit.scope, self.limit.tenant) if self.limit else (probe_scope(self.account.id), None)
+
+
+def _has(provider: Provider, endpoint: str) -> bool:
+    """Whether *provider* has *endpoint* of its dialects (empty: the request is of none)."""
+    return not (endpoint and provider.endpoints) or any(fnmatchcase(endpoint, each) for each in provider.endpoints)
 
 
 def probe_scope(account: str) -> Scope:
@@ -67,7 +73,7 @@ class Eligibility:
             return None
         if not ask.client.may_use(account.provider.name):  # for this client the account does not exist
             return None
-        if not upstream_url.takes(account, ask.path):
+        if not upstream_url.takes(account, ask.path) or not _has(account.provider, ask.endpoint):
             return None
         return origin if ask.destination is None or ask.destination == origin else None
 

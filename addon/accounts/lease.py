@@ -31,7 +31,8 @@ class Ask:
     replayed request was served: it goes to the same account and session if possible.
 
     *others* are further models that it may run; *unreadable* says why its models cannot all be read (empty: they can).
-    *path* is set for paths of no dialect. *avoided* are the accounts on which its WebSockets failed, and when.
+    *path* is set for paths of no dialect, *endpoint* is the suffix of the others. *avoided* are the accounts on which
+    its WebSockets failed, and when.
     """
 
     family: str
@@ -54,6 +55,7 @@ class Ask:
     others: tuple[str, ...] = ()
     unreadable: str = ""
     path: str = ""
+    endpoint: str = ""
     avoided: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import keyed, secret_patterns
+from .. import keyed, logins, secret_patterns
 from ..bounded import BoundedMap
 from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..values.account import CredentialHeader, Secret
@@ -35,6 +35,9 @@ _QUOTED = 12  # characters of the beginning of a value that are covered in a mes
 COMMAND_RETRY = 5.0  # seconds after which a command that failed may be run again
 KILL_WAIT = 1.0  # seconds to wait for a killed command to end
 
+_SAME_VERSION = 3  # readings after which the secrets of an account are used as they are
+_REPLACED_WITHIN = 0.05  # seconds in which a tool that removes a file first has written it anew
+
 FileStamp = tuple[int, ...]
 _SOUND = re.compile(r"[!-~]+")
 
@@ -43,22 +46,36 @@ class KeyUnavailable(Exception):
     """
     A credential cannot be had now. The message names its source, never its value.
 
-    *absent*: nothing is there; else what is there cannot be used.
+    *absent*: nothing is there; else what is there cannot be used. *torn*: its file seems to be half written.
     """
 
-    def __init__(self, message: str, absent: bool = False) -> None:
+    def __init__(self, message: str, absent: bool = False, torn: bool = False) -> None:
         super().__init__(message)
         self.absent = absent
+        self.torn = torn
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A value as it was read at *at*. *failed* is why a later reading gave none, if that is so."""
+    """
+    A value as it was read at *at*. *failed* is why a later reading gave none, if that is so.
+
+    *over* is when its login expires, in seconds of the wall clock; None: it says nothing of an end.
+    """
 
     value: str = field(repr=False)
     at: float
     stamp: FileStamp | None = None
     failed: str = ""
+    over: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read: a value, and when its login is over."""
+
+    value: str = field(repr=False)
+    over: float | None = None
 
 
 class Credentials:
@@ -66,12 +83,18 @@ class Credentials:
     Values by secret.
 
     `ready` makes one available, `value` returns it without waiting, `refresh` reads it anew after it was refused.
-    *env* and *clock* (monotonic seconds) are there for tests.
+    *env*, *clock* (monotonic seconds) and *now* (of the wall clock) are there for tests.
     """
 
-    def __init__(self, env: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._env = os.environ if env is None else env
         self._clock = clock
+        self._now = now
         self._held: BoundedMap[Secret, _Held] = BoundedMap(MAX_HELD)
         self._flights: dict[Secret, asyncio.Task[None]] = {}
         self._known: BoundedMap[str, None] = BoundedMap(MAX_KNOWN)
@@ -85,11 +108,25 @@ class Credentials:
     def __repr__(self) -> str:
         return f"Credentials({len(self._held)} held)"
 
-    async def ready(self, secret: Secret) -> None:
-        """Make the value of *secret* available, reading it when it is new or stale. Raises KeyUnavailable."""
+    async def ready(self, *wanted: Secret) -> None:
+        """
+        Make the values of *wanted* available, reading what is new or stale. Raises KeyUnavailable.
+
+        A key and the headers that belong to it may stand in one file: all of them are of one version of it.
+        """
+        for _ in range(_SAME_VERSION):
+            for secret in wanted:
+                await self._one_ready(secret)
+            if len(wanted) == 1 or all(map(self._is_fresh, wanted)):
+                return
+
+    async def _one_ready(self, secret: Secret) -> None:
         if not self._is_fresh(secret):
             await self._flight(secret)
         self.value(secret)
+        over = self._held[secret].over
+        if over is not None and self._now() >= over:
+            raise KeyUnavailable(f"{named(secret)}: {logins.expired(over, secret.tool)}")
 
     def value(self, secret: Secret) -> str:
         """Return the value of *secret* from memory. Raises KeyUnavailable."""
@@ -157,6 +194,10 @@ class Credentials:
             if name not in names and not any(known in value for known in values)
         }
 
+    def state_of(self, secrets: Iterable[Secret]) -> tuple[str, ...]:
+        """Return what differs when one of *secrets* has another value."""
+        return tuple(map(self.fingerprint, secrets))
+
     def fingerprint(self, secret: Secret) -> str:
         """Return a digest that changes with *secret* or its value. Its key is this process's own."""
         held = self._held.get(secret)
@@ -193,30 +234,45 @@ class Credentials:
 
     async def _take(self, secret: Secret) -> None:
         try:
-            value, stamp = await self._read(secret)
-            held = _Held(_sound(value), self._clock(), stamp)
+            found, stamp = await self._read_patiently(secret)
+            held = _Held(_sound(found.value), self._clock(), stamp, over=found.over)
         except KeyUnavailable as e:
-            held = self._after(secret, f"{named(secret)}: {e}")
+            held = self._after(secret, f"{named(secret)}: {e}", torn=e.torn)
         except Exception as e:  # what it says could quote what was read
             held = self._after(secret, f"{named(secret)}: cannot be read ({type(e).__name__})")
         self._keep(secret, held)
 
-    async def _read(self, secret: Secret) -> tuple[str, FileStamp | None]:
+    async def _read_patiently(self, secret: Secret) -> tuple[Found, FileStamp | None]:
+        """Read *secret*; once more, a moment later, where the file that had it is being replaced."""
+        try:
+            return await self._read(secret)
+        except KeyUnavailable as e:
+            held = self._held.get(secret)
+            if secret.source != "file" or not (held and held.value) or not (e.absent or e.torn):
+                raise
+        await asyncio.sleep(_REPLACED_WITHIN)
+        return await self._read(secret)
+
+    async def _read(self, secret: Secret) -> tuple[Found, FileStamp | None]:
         match secret.source:
             case "literal":
-                return secret.value, None
+                return Found(secret.value), None
             case "env":
-                return _from_variable(secret, self._env), None
+                return Found(_from_variable(secret, self._env)), None
             case "file":
                 return await asyncio.to_thread(_from_file, secret)
             case "cmd":
-                return await _from_command(secret, self.environment()), None
+                text = await _from_command(secret, self.environment())
+                return (_member(text, secret.pointer) if secret.pointer else Found(text)), None
 
-    def _after(self, secret: Secret, failed: str) -> _Held:
-        # a command may fail for a while, as when a vault is locked; its last value may still be good
+    def _after(self, secret: Secret, failed: str, *, torn: bool = False) -> _Held:
+        # A command may fail for a while, as when a vault is locked, and a tool may take its time to write a file: the
+        # last value may still be good.
         held = self._held.get(secret)
-        last = held.value if held and secret.source == "cmd" else ""
-        return _Held(last, self._clock(), failed=failed)
+        if not held or not (torn or secret.source == "cmd"):
+            return _Held("", self._clock(), failed=failed)
+        stamp = stamp_of(secret.value) if torn and secret.source == "file" else None
+        return _Held(held.value, self._clock(), stamp, failed, held.over)
 
     def _keep(self, secret: Secret, held: _Held) -> None:
         self._held[secret] = held
@@ -261,7 +317,10 @@ def unusable(secret: Secret, env: Mapping[str, str]) -> KeyUnavailable | None:
             case "env":
                 _sound(_from_variable(secret, env))
             case "file":
-                _sound(_from_file(secret)[0])
+                found = _from_file(secret)[0]
+                _sound(found.value)
+                if found.over is not None and time.time() >= found.over:
+                    raise KeyUnavailable(logins.expired(found.over, secret.tool), absent=True)
             case "cmd" if not shutil.which(secret.argv[0]):
                 raise KeyUnavailable("there is no such program", absent=True)
     except KeyUnavailable as e:
@@ -295,7 +354,7 @@ def _stamp(found: os.stat_result) -> FileStamp:
     return found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_size, found.st_ino, found.st_dev
 
 
-def _from_file(secret: Secret) -> tuple[str, FileStamp]:
+def _from_file(secret: Secret) -> tuple[Found, FileStamp]:
     try:
         path = Path(secret.value).expanduser()
         # O_NONBLOCK: the open would wait at a pipe
@@ -330,20 +389,21 @@ def _decoded(data: bytes) -> str:
         raise KeyUnavailable("holds no UTF-8 text") from None
 
 
-def _member(text: str, pointer: str) -> str:
+def _member(text: str, pointer: str) -> Found:
     if not pointer:
         if text.lstrip().startswith("{"):
             raise KeyUnavailable("holds JSON; name the member that is the key, as in file:PATH#/access_token")
-        return text
+        return Found(text)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise KeyUnavailable("holds no JSON to look into") from None
+        raise KeyUnavailable("holds no JSON to look into", torn=True) from None
+    around: Any = None
     for step in pointer.split("/")[1:]:
-        value = _step(value, step.replace("~1", "/").replace("~0", "~"))
+        around, value = value, _step(value, step.replace("~1", "/").replace("~0", "~"))
     if not isinstance(value, str):
         raise KeyUnavailable("does not point at text")
-    return value
+    return Found(value, logins.end_of(value, around))
 
 
 def _step(value: Any, step: str) -> Any:

@@ -97,6 +97,7 @@ class ExchangeDriver:
         self._addresses: answer_urls.AddressMap | None = None  # of an answer whose body may hold addresses
         self._lines: answer_urls.LineRewriter | None = None  # … while it streams
         self._body: bytes | None = None  # of the present attempt; None: the flow's own
+        self.sent_with: tuple[str, ...] = ()  # the state of its account's secrets as it was sent
 
     @property
     def ready(self) -> bool:
@@ -142,6 +143,7 @@ class ExchangeDriver:
         lease, exchange, around = self.lease, self.exchange, self._around
         assert lease is not None and exchange is not None
         check_destination(lease.account, lease.origin, server, verified=around.verified())
+        self.sent_with = around.keys.state_of(lease.account.secrets)
         made = UpstreamRequest(
             exchange,
             lease,

@@ -46,6 +46,14 @@ class HeaderFields:
                 kept = [i for i, found in enumerate(self._names) if found != lower or i == at]
                 self._fields, self._names = [self._fields[i] for i in kept], [self._names[i] for i in kept]
 
+    def put_item(self, name: bytes, item: bytes) -> None:
+        """Let *item* stand in the list that *name* is, once: behind what stands there."""
+        lower = name.lower()
+        said = [value for held, (_, value) in zip(self._names, self._fields, strict=True) if held == lower]
+        items = [each.strip() for value in said for each in value.split(b",")]
+        if item not in items:
+            self.put(name, b",".join([*filter(None, items), item]))
+
     def drop(self, unwanted: Callable[[bytes], bool]) -> None:
         """Take off every field whose name is *unwanted*."""
         if any(map(unwanted, self._names)):

@@ -350,7 +350,7 @@ class Patchbay:
         try:
             driver = driver_of(wanted.flow)
             if driver and driver.exchange and not driver.client_gone.is_set():
-                await self._reread(driver.exchange)
+                await self._reread(driver)
                 wanted.again = await self._next_lease(wanted.flow, driver) is None
                 if not wanted.again:
                     wanted.instead = replacement(driver.exchange)
@@ -390,20 +390,25 @@ class Patchbay:
 
     async def _has_keys(self, exchange: Exchange, lease: Lease) -> bool:
         try:
-            for secret in lease.account.secrets:
-                await self._keys.ready(secret)
+            await self._keys.ready(*lease.account.secrets)
         except KeyUnavailable as e:
             logger.debug("account %s: %s", lease.account.id, e)  # the terminal says it when the account rests
             self._router().key_missing(exchange, str(e), time.time())
             return False
         return True
 
-    async def _reread(self, exchange: Exchange) -> None:
+    async def _reread(self, driver: ExchangeDriver) -> None:
         """Read the secrets of an account that was refused: they may have been renewed meanwhile."""
+        exchange = driver.exchange
+        assert exchange is not None
         last = exchange.attempts[-1]
         account = last.lease.account
         refused = last.outcome is not None and last.outcome.kind == "auth" and last.outcome.scope != "exchange"
-        if refused and any([await self._keys.refresh(secret) for secret in account.secrets]):
+        if not refused:
+            return
+        for secret in account.secrets:
+            await self._keys.refresh(secret)
+        if driver.sent_with != self._keys.state_of(account.secrets):  # another request may have read them anew
             self._router().secret_changed(exchange, account.id)
 
     def _not_allowed_now(self, flow: http.HTTPFlow, exchange: Exchange) -> Refusal | None:

@@ -76,6 +76,8 @@ class UpstreamRequest:
                 fields.drop(edited.lower().encode().__eq__)
             else:
                 fields.put(edited.encode(), text.encode("utf-8", "surrogateescape"))
+        for listing, item in self.lease.account.provider.list_items.items():
+            fields.put_item(listing.encode(), item.encode())
         if b"accept-encoding" in fields:  # an answer is read as it streams past, so it should come uncompressed
             fields.put(b"accept-encoding", b"identity")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..dialects import FAMILIES
-from ..values.account import CredentialForm, Echo, Provider, Stamp
+from ..values.account import CredentialForm, Echo, Login, Provider, Stamp
 
 _EVERY = frozenset(FAMILIES)
 _OPENAI, _ANTHROPIC, _GEMINI = (frozenset({family}) for family in ("openai", "anthropic", "gemini"))
@@ -83,6 +83,23 @@ PRESETS: dict[str, Provider] = {
         _preset("openai", _OPENAI, "https://api.openai.com/v1"),
         _preset("openai_compatible", _OPENAI),
         _preset("anthropic", _ANTHROPIC, "https://api.anthropic.com", "x-api-key"),
+        # Logins that the tools keep on this machine, sent as the tools themselves send them.
+        _preset(
+            "claude_login",
+            _ANTHROPIC,
+            "https://api.anthropic.com",
+            login=Login("claude", "~/.claude/.credentials.json", "/claudeAiOauth/accessToken"),
+            list_items={"anthropic-beta": "oauth-2025-04-20"},
+        ),
+        _preset(
+            "codex_login",
+            _OPENAI,
+            "https://chatgpt.com/backend-api/codex",
+            login=Login(
+                "codex", "~/.codex/auth.json", "/tokens/access_token", {"ChatGPT-Account-Id": "/tokens/account_id"}
+            ),
+            endpoints=("/responses*", "/models*"),
+        ),
         _preset("gemini", _GEMINI, "https://generativelanguage.googleapis.com", "x-goog-api-key"),
         _preset(
             "morpheus",

@@ -15,6 +15,7 @@ from ..values.account import (
     CredentialHeader,
     Depth,
     ErrorRule,
+    Login,
     Models,
     OutcomeKind,
     Provider,
@@ -35,7 +36,7 @@ from .settings import (
     QueueSettings,
     SessionSettings,
 )
-from .yaml_document import Each, Either, InvalidSetting, Mistake, Named, Notes, Read, Section, Setting
+from .yaml_document import Each, Either, InvalidSetting, Mistake, Named, Notes, Read, Scalar, Section, Setting
 
 
 class ConfigError(ValueError):
@@ -191,6 +192,7 @@ ACCOUNT = Section(
         "provider": _itself,
         "base_url": syntax.base_url,
         "key": syntax.SECRET,
+        "login": syntax.login_file,
         "enabled": yaml_document.flag,
         "weight": yaml_document.positive,
         "priority": yaml_document.whole(-1_000_000, 1_000_000),
@@ -209,7 +211,7 @@ ACCOUNT = Section(
         "insecure_http": yaml_document.flag,
     },
     _with_setting,
-    needs=("id", "provider", "key"),
+    needs=("id", "provider"),
     renamed=RENAMED["accounts"],
 )
 CLIENT = Section(
@@ -338,7 +340,7 @@ def _secrets(setting: Setting, values: Mapping[str, Any]) -> Iterator[tuple[Sett
     if "key" in values:
         yield setting.members()["key"], values["key"]
     for own in values.get("headers", {}).values():
-        if own.secret:
+        if own.setting and own.secret:
             yield own.setting, own.secret
 
 
@@ -430,11 +432,12 @@ def _accounts(read: Iterable[_Values], entries: Mapping[str, _ProviderEntry | No
 
 
 def _account(setting: Setting, values: dict[str, Any], entries: Mapping[str, _ProviderEntry | None]) -> Account:
+    stated = setting.members()
+    _check_key(setting, stated, _login_named(values, entries))
     if "provider" not in values:
         raise InvalidSetting
     entry = _entry_named(values["provider"], entries)
     url = values.get("base_url", entry.url)
-    stated = setting.members()
     if url is None or ("base_url" in stated and "base_url" not in values):
         if "base_url" not in stated and not entry.stated:
             setting.note(f"base_url is missing: '{entry.provider.name}' has no default")
@@ -443,15 +446,17 @@ def _account(setting: Setting, values: dict[str, Any], entries: Mapping[str, _Pr
     plain = url.origin and url.origin.scheme == "http" and not is_loopback(url.origin.host)
     if plain and not values.get("insecure_http"):
         raise where.wrong("must be https: no key goes over plain http beyond this machine (see insecure_http)")
+    provider = entry.provider
+    if provider.login and "key" not in stated:
+        values = {**values, **_of_login(provider.login, values)}
     if not {"id", "key"} <= values.keys():
         raise InvalidSetting
-    provider = entry.provider
     bounds = {"slots": provider.slots, "serialize": provider.serialize}
     rules = tuple(values.pop("error_rules", ())) + provider.error_rules
     own = values.get("headers", {})
     if (key := provider.credential) and isinstance(key, CredentialHeader):
         for name, header in own.items():
-            if name.lower() == key.header.lower():
+            if name.lower() == key.header.lower() and header.setting:
                 header.setting.note("must not be set here: the credential comes from key: only")
     return Account(
         provider=entry.provider,
@@ -468,7 +473,36 @@ def _account(setting: Setting, values: dict[str, Any], entries: Mapping[str, _Pr
     )
 
 
-_CONVERTED = ("provider", "base_url", "key", "headers")
+_CONVERTED = ("provider", "base_url", "key", "headers", "login")
+
+
+def _of_login(login: Login, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the key and the headers of an account that is the *login* of a tool; those of the settings stay."""
+    path, own = values.get("login", login.path), values.get("headers", {})
+    stated = {name.lower() for name in own}
+    headers = {
+        name: syntax.AccountHeader(None, secret=Secret("file", path, pointer, tool=login.tool))
+        for name, pointer in login.headers.items()
+        if name.lower() not in stated
+    }
+    return {"key": Secret("file", path, login.key, tool=login.tool), "headers": {**own, **headers}}
+
+
+def _login_named(values: Mapping[str, Any], entries: Mapping[str, _ProviderEntry | None]) -> Login | None:
+    named = values["provider"].node if "provider" in values else None
+    entry = entries.get(named.text) if isinstance(named, Scalar) else None
+    return entry.provider.login if entry else None
+
+
+def _check_key(setting: Setting, stated: Mapping[str, Setting], login: Login | None) -> None:
+    """Note an account without a key, and a `login` that is not used."""
+    if "login" in stated and "key" in stated:
+        stated["login"].note("stands beside key: an account has one of them")
+    elif "login" in stated and not login:
+        names = ", ".join(name for name, preset in PRESETS.items() if preset.login)
+        stated["login"].note(f"is for the presets {names}; other providers have a key:")
+    elif "key" not in stated and not login:
+        setting.note("key is missing")
 
 
 def _entry_named(setting: Setting, entries: Mapping[str, _ProviderEntry | None]) -> _ProviderEntry:

@@ -133,6 +133,16 @@ def _of_file(setting: Setting, rest: str) -> Secret:
     return Secret("file", path, pointer)
 
 
+def login_file(setting: Setting) -> str:
+    """Read the path of the file in which a tool keeps its login."""
+    found = yaml_document.text(setting)
+    if found.startswith("file:"):
+        raise setting.wrong("must be the path of the file alone, without file:")
+    if "#" in found:
+        raise setting.wrong("must be the path of the file alone; a member of it is named by key: file:PATH#/member")
+    return found if "/" in found else _without_key(setting, found, secret_patterns.may_be_key)
+
+
 def _literal(setting: Setting, found: str) -> Secret:
     if not found:
         raise setting.wrong("must be a credential, is empty")
@@ -160,6 +170,13 @@ def command_words(setting: Setting) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _pointer_setting(setting: Setting) -> str:
+    found = yaml_document.text(setting)
+    if not _POINTER.fullmatch(found):
+        raise setting.wrong(f"must be a JSON pointer such as /tokens/access_token, is {setting.described()}")
+    return _without_key(setting, found)
+
+
 def _command(setting: Setting, values: dict[str, Any]) -> Secret:
     if "cmd" not in values:
         raise InvalidSetting
@@ -167,7 +184,12 @@ def _command(setting: Setting, values: dict[str, Any]) -> Secret:
 
 
 COMMAND = Section(
-    {"cmd": command_words, "ttl": yaml_document.seconds, "timeout": yaml_document.seconds},
+    {
+        "cmd": command_words,
+        "pointer": _pointer_setting,
+        "ttl": yaml_document.seconds,
+        "timeout": yaml_document.seconds,
+    },
     _command,
     needs=("cmd",),
 )
@@ -294,9 +316,13 @@ def model_id(setting: Setting) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AccountHeader:
-    """The value of an account's header: text, or a credential after its *scheme* (`Bearer `)."""
+    """
+    The value of an account's header: text, or a credential after its *scheme* (`Bearer `).
 
-    setting: Setting
+    *setting* is None for one that no setting states: of a login.
+    """
+
+    setting: Setting | None
     text: str = field(default="", repr=False)
     secret: Secret | None = None
     scheme: str = ""

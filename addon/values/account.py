@@ -93,6 +93,20 @@ class CredentialHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """
+    A login that a *tool* of the user keeps in the file *path*: pointers (RFC 6901) to the *key* and to *headers* in it.
+
+    The tool alone renews it. *tool* is the command that does.
+    """
+
+    tool: str
+    path: str
+    key: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """
     One service at one base URL. *base_url* is a URL, `reverse` (the upstream of `--mode reverse:`) or empty.
@@ -121,6 +135,9 @@ class Provider:
     pass_headers: frozenset[str] = frozenset()  # client headers that go upstream though they look like credentials
     pass_query: frozenset[str] = frozenset()  # query parameters that do
     paths: tuple[str, ...] = ()  # patterns of further paths that get a key
+    endpoints: tuple[str, ...] = ()  # patterns of the endpoints of its dialects that it has; empty: all
+    list_items: Mapping[str, str] = field(default_factory=dict)  # header that is a list → what must be in it
+    login: Login | None = None  # where the tool of its users keeps their login
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +145,8 @@ class Secret:
     """
     Where a credential comes from. *value* is the literal, the variable's name, or the file's path.
 
-    *pointer* is an RFC 6901 JSON pointer into the file. *argv* is the command of `cmd:`; its output is valid for *ttl*
-    seconds, and it is killed after *timeout* seconds.
+    *pointer* is an RFC 6901 JSON pointer into the file or the output. *argv* is the command of `cmd:`; its output is
+    valid for *ttl* seconds, and it is killed after *timeout* seconds. *tool* is the command that renews a login.
     """
 
     source: Literal["literal", "env", "file", "cmd"]
@@ -138,6 +155,7 @@ class Secret:
     argv: tuple[str, ...] = field(default=(), repr=False)
     ttl: float = 300.0
     timeout: float = 10.0
+    tool: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from patchbay.accounts.eligibility import Eligibility
@@ -211,3 +213,15 @@ def test_an_account_that_was_refused_with_another_model_alone_is_willing_for_thi
 
     assert [one.id for one in found.willing(ask(model="n"), found.accounts, 1)] == ["b"]
     assert [one.id for one in found.willing(ask(), found.accounts, 1)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "has"),
+    [("/responses", True), ("/responses/compact", True), ("/chat/completions", False), ("/files", False), ("", True)],
+)
+def test_an_account_gets_the_endpoints_that_its_provider_has(endpoint, has):
+    found = account("a")
+    some = replace(found, provider=replace(found.provider, endpoints=("/responses*",)))
+
+    assert len(eligibility(some).options(ask(endpoint=endpoint), 0)) == has
+    assert len(eligibility(found).options(ask(endpoint=endpoint), 0)) == 1

@@ -807,3 +807,134 @@ def test_a_failing_command_keeps_its_last_value_and_is_asked_again_soon(run: Any
         assert len(started) == times
     assert asked == 1
     assert keys._held[COMMAND].failed == "cmd vault: cannot be started"
+
+
+# -- logins of tools --------------------------------------------------------------------------------------------------
+
+OVER = 1_800_000_000.0  # seconds since 1970
+TOKEN, ACCOUNT = "/tokens/access_token", "/tokens/account_id"
+
+
+def login(path: Path, token: str, account: str = "acc-1", over: float = OVER) -> tuple[Secret, Secret]:
+    """Write a login as a tool does, whole at once; return its secrets."""
+    tokens = {"access_token": token, "account_id": account, "expiresAt": over * 1000}
+    file = kept(path, json.dumps({"tokens": tokens}))
+    return replace(file, pointer=TOKEN, tool="codex"), replace(file, pointer=ACCOUNT, tool="codex")
+
+
+def test_a_login_that_is_over_is_not_used_and_says_what_renews_it(tmp_path: Path) -> None:
+    now = Clock()
+    keys, (secret, _) = Credentials(now=now), login(tmp_path / "auth.json", "tok-first")
+    now.now = OVER - 1
+    assert got(keys, secret) == "tok-first"
+
+    now.now = OVER
+    with pytest.raises(KeyUnavailable, match=r"login expired at 2027-01-15 08:00:00 UTC; run `codex` once$"):
+        asyncio.run(keys.ready(secret))
+
+    login(tmp_path / "auth.json", "tok-second", over=OVER + 3600)
+    assert got(keys, secret) == "tok-second"
+
+
+def test_an_expired_login_is_told_when_the_settings_are_checked(tmp_path: Path) -> None:
+    secret, _ = login(tmp_path / "auth.json", "tok-first", over=1_600_000_000)
+    wrong = module.unusable(secret, {})
+
+    assert wrong is not None and wrong.absent
+    assert str(wrong).endswith("login expired at 2020-09-13 12:26:40 UTC; run `codex` once")
+    assert module.unusable(login(tmp_path / "auth.json", "tok-second", over=time.time() + 3600)[0], {}) is None
+
+
+@pytest.mark.parametrize("torn", ["", "{", '{"tokens": {"access_token": "tok-sec'])
+def test_a_half_written_login_leaves_the_former_one_in_use(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "auth.json"
+    keys, (secret, _) = Credentials(now=lambda: 0.0), login(path, "tok-first")
+    assert got(keys, secret) == "tok-first"
+
+    path.write_text(torn)
+    assert got(keys, secret) == "tok-first"
+    assert not asyncio.run(keys.refresh(secret))
+
+    login(path, "tok-second")
+    assert got(keys, secret) == "tok-second"
+
+
+def test_every_cut_of_a_login_gives_the_former_key_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REPLACED_WITHIN", 0.0)
+    path = tmp_path / "auth.json"
+    keys, (secret, _) = Credentials(now=lambda: 0.0), login(path, "tok-first")
+    assert got(keys, secret) == "tok-first"
+    whole = path.read_text().replace("tok-first", "tok-second")
+    for cut in range(len(whole) + 1):
+        path.write_text(whole[:cut])
+        assert got(keys, secret) == ("tok-second" if cut == len(whole) else "tok-first")
+
+
+def test_a_tool_that_logs_out_takes_its_login_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REPLACED_WITHIN", 0.0)
+    path = tmp_path / "auth.json"
+    keys, (secret, _) = Credentials(now=lambda: 0.0), login(path, "tok-first")
+    assert got(keys, secret) == "tok-first"
+
+    path.write_text("{}")  # whole, without a login
+    assert "points at nothing" in refused(keys, secret)
+    login(path, "tok-second")
+    assert got(keys, secret) == "tok-second"
+    path.unlink()
+    assert "No such file" in refused(keys, secret)
+
+
+def test_a_file_that_is_removed_before_it_is_written_anew_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "auth.json"
+    keys, (secret, _) = Credentials(now=lambda: 0.0), login(path, "tok-first")
+    assert got(keys, secret) == "tok-first"
+    path.unlink()
+
+    async def written(seconds: float) -> None:
+        login(path, "tok-second")
+
+    monkeypatch.setattr(module.asyncio, "sleep", written)
+    assert got(keys, secret) == "tok-second"
+
+
+def test_a_key_and_its_header_are_of_one_version_of_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "auth.json"
+    keys, (key, header) = Credentials(now=lambda: 0.0), login(path, "tok-first", "acc-first")
+    read = module._from_file
+
+    def replaced_between(secret: Secret) -> Any:
+        found = read(secret)
+        if found[0].value == "tok-first":
+            login(path, "tok-second", "acc-second")
+        return found
+
+    monkeypatch.setattr(module, "_from_file", replaced_between)
+    asyncio.run(keys.ready(key, header))
+
+    assert (keys.value(key), keys.value(header)) == ("tok-second", "acc-second")
+
+
+def test_the_output_of_a_command_is_looked_into(tmp_path: Path) -> None:
+    printed = json.dumps({"claudeAiOauth": {"accessToken": "tok-first", "expiresAt": OVER * 1000}})
+    secret = replace(shell(f"echo '{printed}'"), pointer="/claudeAiOauth/accessToken", tool="claude")
+
+    assert got(Credentials(now=lambda: 0.0), secret) == "tok-first"
+    with pytest.raises(KeyUnavailable, match="run `claude` once"):
+        asyncio.run(Credentials(now=lambda: OVER).ready(secret))
+    assert "points at nothing" in refused(Credentials(), replace(secret, pointer="/other"))
+
+
+def test_another_value_is_another_state(tmp_path: Path) -> None:
+    keys, secrets = Credentials(now=lambda: 0.0), login(tmp_path / "auth.json", "tok-first")
+    asyncio.run(keys.ready(*secrets))
+    before = keys.state_of(secrets)
+    assert before == keys.state_of(secrets)
+
+    login(tmp_path / "auth.json", "tok-second")
+    asyncio.run(keys.ready(*secrets))
+    after = keys.state_of(secrets)
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True)

@@ -146,3 +146,24 @@ def test_fields_that_stay_are_not_built_anew() -> None:
     assert fields.names() is before
     fields.put(b"x-a", b"2")
     assert fields.names() is before
+
+
+X, BETA = b"x", b"anthropic-beta"
+
+
+@pytest.mark.parametrize(
+    ("came", "expected"),
+    [
+        ([], [(b"Anthropic-Beta", X)]),
+        ([(BETA, b"a, b")], [(BETA, b"a,b,x")]),
+        ([(BETA, b"a"), (b"Other", b"o"), (BETA, b"b")], [(BETA, b"a,b,x"), (b"Other", b"o")]),
+        ([(BETA, b"a, x")], [(BETA, b"a, x")]),
+        ([(BETA, b"a"), (BETA, X)], [(BETA, b"a"), (BETA, X)]),
+        ([(BETA, b"")], [(BETA, X)]),
+    ],
+)
+def test_an_item_stands_in_a_list_once(came: list[tuple[bytes, bytes]], expected: list[tuple[bytes, bytes]]) -> None:
+    fields = HeaderFields(tuple(came))
+    fields.put_item(b"Anthropic-Beta", X)
+
+    assert list(fields.raw()) == expected

@@ -450,7 +450,7 @@ async def test_a_key_that_was_refused_is_read_again(tmp_path: Path) -> None:
         exchange.attempts[-1].outcome = Outcome("auth", scope="account")
         key.write_text("sk-new-0123456789abcdef")
 
-        await addon._reread(exchange)
+        await addon._reread(driver(asked))
 
         assert addon._keys.value(exchange.attempts[-1].lease.account.secret) == "sk-new-0123456789abcdef"
 
@@ -477,12 +477,13 @@ async def test_only_an_account_that_was_refused_has_its_key_read_again(
 
     async def refresh(secret: object) -> bool:
         told.append(secret)
-        return changed
+        return False  # another request has read it meanwhile, or its file is the same
 
+    driver(asked).sent_with = ("former",) if changed else addon._keys.state_of(lease.account.secrets)
     monkeypatch.setattr(addon._keys, "refresh", refresh)
     renewed: list[object] = []
     monkeypatch.setattr(service(addon).router, "secret_changed", lambda *given: renewed.append(given))
-    await addon._reread(exchange)
+    await addon._reread(driver(asked))
 
     assert told == ([lease.account.secret] if read else [])
     assert renewed == ([(exchange, lease.account.id)] if read and changed else [])

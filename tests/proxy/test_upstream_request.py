@@ -99,6 +99,30 @@ def test_an_account_takes_the_place_that_the_client_used_also_one_of_the_setting
     assert "authorization" not in sent.headers
 
 
+@pytest.mark.parametrize("betas", ["claude-code-20250219", "oauth-2025-04-20,claude-code-20250219", ""])
+def test_a_login_of_claude_code_goes_up_as_the_tool_sends_it(betas: str) -> None:
+    """The client is pointed at us, and so sends a key and no mark of a login."""
+    headers = [("X-Api-Key", CLIENT_KEY), *([("Anthropic-Beta", betas)] if betas else [])]
+    token = "sk-ant-oat01-0123456789abcdef"
+    sent = Driven("provider: claude_login", MESSAGES + "?beta=true", headers, key=token).sent("x-api-key")
+
+    assert (sent.host, sent.path) == ("api.anthropic.com", "/v1/messages?beta=true")
+    assert sent.headers["authorization"] == f"Bearer {token}" and "x-api-key" not in sent.headers
+    expected = {*filter(None, betas.split(",")), "oauth-2025-04-20"}
+    assert sorted(sent.headers["anthropic-beta"].split(",")) == sorted(expected)
+
+
+def test_a_login_of_codex_goes_up_as_the_tool_sends_it() -> None:
+    """Its own headers stay; the account's id comes from the file of the login, here from the settings."""
+    own = [("Authorization", f"Bearer {CLIENT_KEY}"), ("originator", "codex_exec"), ("chatgpt-account-id", "theirs")]
+    body = b'{"model": "gpt-5.1-codex", "stream": true, "store": false, "instructions": "i", "input": []}'
+    sent = Driven("provider: codex_login, headers: {ChatGPT-Account-Id: acc-1}", "/v1/responses", own, body).sent()
+
+    assert (sent.host, sent.path) == ("chatgpt.com", "/backend-api/codex/responses")
+    assert (sent.headers["authorization"], sent.headers["originator"]) == (f"Bearer {KEY}", "codex_exec")
+    assert sent.headers.get_all("chatgpt-account-id") == ["acc-1"]
+
+
 @pytest.mark.parametrize("came", [f"&key={CLIENT_KEY}", ""])
 def test_the_credential_of_a_query_is_in_the_path_alone(came: str) -> None:
     headers = [("Api-Key", "x" * 30)]

@@ -237,6 +237,7 @@ PATHS = {  # how many paths of no dialect get a key, and one of them
     "azure": (11, "/openai/threads"), "vllm": (18, "/tokenize"), "sglang": (27, "/generate"),
     "litellm": (32, "/model/info"), "openrouter": (9, "/api/v1/credits"), "ollama": (9, "/api/chat"), "groq": (0, ""),
     "mistral": (11, "/v1/ocr"), "deepseek": (1, "/user/balance"), "xai": (12, ""), "pristine": (1, "*"),
+    "claude_login": (0, ""), "codex_login": (0, ""),
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from patchbay.values.account import (
     CredentialHeader,
     Echo,
     ErrorRule,
+    Login,
     Models,
     Provider,
     Secret,
@@ -38,7 +39,7 @@ from patchbay.values.account import (
 )
 from patchbay.values.http import Origin
 
-from .written import ONE, account, mistakes, wrong_account
+from .written import ONE, account, key, mistakes, wrong_account
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
@@ -346,7 +347,10 @@ def test_an_entry_under_the_name_of_a_preset_changes_it() -> None:
     ("text", "said"),
     [
         ("{}", "m: preset is missing: one of generic, openai,"),
-        ("{preset: genric}", "m.preset: 'genric' is none of generic, openai, openai_compatible, anthropic, gemini"),
+        (
+            "{preset: genric}",
+            "m.preset: 'genric' is none of generic, openai, openai_compatible, anthropic",
+        ),
         ("{preset: openai, base_url: x}", "m.base_url: must begin with https://"),
         ("{preset: openai, credential: barer}", "m.credential: 'barer' is none of auto, bearer"),
         ("{preset: openai, credential: {prefix: 'Token '}}", "m.credential: header is missing"),
@@ -411,6 +415,79 @@ def test_the_header_of_the_key_holds_nothing_else() -> None:
         "c:1:22: sessions.headers[0]: names no conversation: X-Acme-Chat carries a key, and its value is never read",
         "c:4:59: accounts[0].headers.x-acme-chat: must not be set here: the credential comes from key: only",
     ]
+
+
+# -- logins -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_account_may_be_a_login_that_a_tool_keeps() -> None:
+    found = load(
+        "accounts:\n- {id: c, provider: claude_login}\n- {id: x, provider: codex_login, login: ~/w/auth.json}\n", "c"
+    )
+    claude, codex = found.accounts
+
+    assert claude.secret == Secret("file", "~/.claude/.credentials.json", "/claudeAiOauth/accessToken", tool="claude")
+    assert claude.secret_headers == ()
+    assert codex.secret == Secret("file", "~/w/auth.json", "/tokens/access_token", tool="codex")
+    assert codex.secret_headers == (
+        SecretHeader("ChatGPT-Account-Id", Secret("file", "~/w/auth.json", "/tokens/account_id", tool="codex")),
+    )
+    assert found.warnings == ()
+
+
+def test_a_key_and_headers_of_the_settings_come_before_those_of_a_login() -> None:
+    text = "accounts:\n- {id: x, provider: codex_login, headers: {chatgpt-account-id: mine, X-A: a}}\n"
+    assert load(text, "c").accounts[0].headers == {"chatgpt-account-id": "mine", "X-A": "a"}
+    assert load(text, "c").accounts[0].secret_headers == ()
+
+    keyed = load("accounts: [{id: c, provider: claude_login, key: env:TOKEN}]", "c").accounts[0]
+    assert (keyed.secret, keyed.secret_headers) == (Secret("env", "TOKEN"), ())
+
+
+def test_a_provider_of_the_users_own_keeps_the_login_of_its_preset() -> None:
+    own = "providers: {mine: {preset: codex_login, base_url: 'http://127.0.0.1:9/x'}}\n"
+    (found,) = load(own + "accounts: [{id: x, provider: mine}]", "c").accounts
+
+    assert (str(found.origin), found.secret.pointer) == ("http://127.0.0.1:9", "/tokens/access_token")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("provider: openai", "accounts[0]: key is missing"),
+        (
+            "provider: openai, login: ~/x/y",
+            "login: is for the presets claude_login, codex_login; other",
+        ),
+        (
+            "provider: claude_login, login: ~/x, key: env:A",
+            "login: stands beside key: an account has one of",
+        ),
+        (
+            "provider: claude_login, login: 'file:~/x'",
+            "login: must be the path of the file alone, without fi",
+        ),
+        (
+            "provider: claude_login, login: '~/x#/a'",
+            "login: must be the path of the file alone; a member of",
+        ),
+        ("provider: claude_login, logn: ~/x", "logn: is not a setting, did you mean 'login'?"),
+        (
+            "provider: openai, key: {cmd: [a], pointer: a}",
+            "key.pointer: must be a JSON pointer such as /tok",
+        ),
+    ],
+)
+def test_a_login_that_will_not_do(text: str, said: str) -> None:
+    (found,) = mistakes(f"accounts: [{{id: a, {text}}}]")
+
+    assert found.partition(" ")[2].removeprefix("accounts[0].").startswith(said)
+
+
+def test_the_output_of_a_command_may_be_looked_into() -> None:
+    found = key("{cmd: [security, find-generic-password, -w], pointer: /claudeAiOauth/accessToken}")
+
+    assert (found.source, found.pointer) == ("cmd", "/claudeAiOauth/accessToken")
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------
@@ -511,13 +588,13 @@ KINDS: dict[type, tuple[Section, set[str]]] = {  # a value → its section, and 
     ClientKey: (reader.CLIENT, set()),
     Account: (reader.ACCOUNT, {"place", "switched_off"}),
     Models: (reader.MODELS, set()),
-    Provider: (reader.PROVIDER, {"name", "layout"}),
+    Provider: (reader.PROVIDER, {"name", "layout", "endpoints", "list_items", "login"}),
     CredentialHeader: (syntax.CREDENTIAL.long, set()),
     Stamp: (reader.STAMP, set()),
     Echo: (reader.ECHO, set()),
     Timeouts: (reader.TIMEOUTS, {"whole_first_byte", "whole_idle"}),
     ErrorRule: (reader.ERROR_RULE, set()),
-    Secret: (syntax.COMMAND, {"source", "value", "pointer"}),
+    Secret: (syntax.COMMAND, {"source", "value", "tool"}),
 }
 WRITTEN = {
     "secret": "key", "secret_headers": "headers", "origin": "base_url", "base_path": "base_url", "argv": "cmd",
@@ -529,7 +606,7 @@ def test_every_field_of_the_settings_can_be_written(kind: type) -> None:
     section, ours = KINDS[kind]
     written = {WRITTEN.get(field.name, field.name) for field in fields(kind)} - ours
 
-    assert written == section.keys.keys() - ({"providers"} if kind is Config else set())
+    assert written == section.keys.keys() - {Config: {"providers"}, Account: {"login"}}.get(kind, set())
 
 
 def test_every_value_of_the_settings_has_its_section() -> None:
@@ -540,7 +617,7 @@ def test_every_value_of_the_settings_has_its_section() -> None:
         if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
     }
 
-    assert values - {SecretHeader} == KINDS.keys()
+    assert values - {SecretHeader, Login} == KINDS.keys()
 
 
 def _file(table: str = "keys", setting: str = "") -> str:

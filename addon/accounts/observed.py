@@ -11,8 +11,10 @@ from ..values.account import Account, Secret
 from ..values.http import Origin
 from .lease import Ask, Lease
 
-_BY_HOST = {
-    urlsplit(preset.base_url).hostname: preset for preset in PRESETS.values() if preset.base_url.startswith("https:")
+_BY_HOST = {  # the first preset of a host counts: the second is of a login there
+    urlsplit(preset.base_url).hostname: preset
+    for preset in reversed(PRESETS.values())
+    if preset.base_url.startswith("https:")
 }
 _NO_TICKET = -1  # nothing is held, so there is nothing to release
 

@@ -48,7 +48,11 @@ _LETTER = re.compile(r"([A-Z]{3,16})_([A-Z]|[0-9]{1,2})")  # `OPENAI_` and a let
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """One credential: what the settings call its *key*, for which preset, and *where* it was found, in words."""
+    """
+    One credential: what the settings call its *key*, for which preset, and *where* it was found, in words.
+
+    *key* is empty where the preset reads a login of a tool, whose file stands in *more*.
+    """
 
     id: str
     preset: str
@@ -76,6 +80,14 @@ class Login:
 
 LOGINS: tuple[Login, ...] = (
     Login("Codex (API key)", ("CODEX_HOME", ".codex"), "auth.json", "/OPENAI_API_KEY", "openai"),
+    *(
+        Login(tool, folder, login.path.rpartition("/")[2], login.key, name, {"login": "{file}"})
+        for tool, folder, name in (
+            ("Codex", ("CODEX_HOME", ".codex"), "codex_login"),
+            ("Claude Code", ("CLAUDE_CONFIG_DIR", ".claude"), "claude_login"),
+        )
+        if (login := PRESETS[name].login)
+    ),
 )
 
 
@@ -107,7 +119,8 @@ def logins(env: Mapping[str, str], home: Path, taken: Iterable[str] = ()) -> Ite
         ids.add(name)
         more = {setting: _filled(value, shown) for setting, value in login.more.items()}
         where = f"{shown}, a login of {login.tool}"
-        yield FoundKey(name, login.preset, f"file:{shown}#{login.pointer}", where, more=more)
+        key = "" if PRESETS[login.preset].login else f"file:{shown}#{login.pointer}"
+        yield FoundKey(name, login.preset, key, where, more=more)
 
 
 def _named(env: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -30,7 +30,9 @@ accounts:
   # {providers}
   - {{id: openai, provider: openai, key: env:OPENAI_API_KEY}}
 """
-_PROVIDERS = tuple(preset.name for preset in PRESETS.values() if preset.base_url.startswith("https:"))
+_PROVIDERS = tuple(
+    preset.name for preset in PRESETS.values() if preset.base_url.startswith("https:") and not preset.login
+)
 # What is started first, by the family of the accounts.
 _TOOLS = {"anthropic": ("claude",), "openai": ("codex", "opencode", "qwen"), "gemini": ("gemini",)}
 
@@ -117,10 +119,14 @@ def _write(file: Path, text: str) -> None:
 
 def _told(file: Path, accounts: Sequence[FoundKey], text: str) -> str:
     if accounts:
-        each = ", ".join(f"{account.id} ({account.key.partition(':')[2]})" for account in accounts)
+        each = ", ".join(f"{account.id} ({_source(account)})" for account in accounts)
         return f"{file}: {len(accounts)} {'account' if len(accounts) == 1 else 'accounts'}: {each}"
     line = next(at for at, each in enumerate(text.splitlines(), 1) if "key: env:" in each and "#" not in each)
     return f"{file}: no key was found; fill in line {line}"
+
+
+def _source(account: FoundKey) -> str:
+    return account.key.partition(":")[2] or str(account.more.get("login"))
 
 
 def _next(file: Path, accounts: Sequence[FoundKey], machine: Machine) -> str:

@@ -213,3 +213,22 @@ def test_what_it_writes_passes_the_check(
     assert "mistral (MISTRAL_API_KEY)" in capsys.readouterr().out
     assert main(["check"]) == 0
     assert main(["init"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "preset"),
+    [
+        (".claude/.credentials.json", {"claudeAiOauth": {"accessToken": "tok-0123456789abcdef"}}, "claude_login"),
+        (".codex/auth.json", {"tokens": {"access_token": "tok-0123456789abcdef"}}, "codex_login"),
+    ],
+)  # fmt: skip
+def test_a_login_that_a_preset_reads_is_two_lines(tmp_path: Path, file: str, content: object, preset: str) -> None:
+    kept = tmp_path / file
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps(content))
+    kept.chmod(0o600)
+    text, told = written(tmp_path, {}, answers=None, logins=True)
+
+    assert f"    provider: {preset}\n    login: ~/{file}\n" in text
+    assert f"(~/{file})" in told[0]
+    assert "tok-0123456789abcdef" not in text + "".join(told)

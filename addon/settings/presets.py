@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..dialects import FAMILIES
-from ..values.account import CredentialForm, Echo, Login, Provider, Stamp
+from ..values.account import CredentialForm, Echo, LoginFile, Provider, Stamp
 
 _EVERY = frozenset(FAMILIES)
 _OPENAI, _ANTHROPIC, _GEMINI = (frozenset({family}) for family in ("openai", "anthropic", "gemini"))
@@ -88,14 +88,14 @@ PRESETS: dict[str, Provider] = {
             "claude_login",
             _ANTHROPIC,
             "https://api.anthropic.com",
-            login=Login("claude", "~/.claude/.credentials.json", "/claudeAiOauth/accessToken"),
+            login=LoginFile("claude", "~/.claude/.credentials.json", "/claudeAiOauth/accessToken"),
             list_items={"anthropic-beta": "oauth-2025-04-20"},
         ),
         _preset(
             "codex_login",
             _OPENAI,
             "https://chatgpt.com/backend-api/codex",
-            login=Login(
+            login=LoginFile(
                 "codex", "~/.codex/auth.json", "/tokens/access_token", {"ChatGPT-Account-Id": "/tokens/account_id"}
             ),
             endpoints=("/responses*", "/models*"),

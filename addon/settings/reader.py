@@ -15,7 +15,7 @@ from ..values.account import (
     CredentialHeader,
     Depth,
     ErrorRule,
-    Login,
+    LoginFile,
     Models,
     OutcomeKind,
     Provider,
@@ -476,7 +476,7 @@ def _account(setting: Setting, values: dict[str, Any], entries: Mapping[str, _Pr
 _CONVERTED = ("provider", "base_url", "key", "headers", "login")
 
 
-def _of_login(login: Login, values: Mapping[str, Any]) -> dict[str, Any]:
+def _of_login(login: LoginFile, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the key and the headers of an account that is the *login* of a tool; those of the settings stay."""
     path, own = values.get("login", login.path), values.get("headers", {})
     stated = {name.lower() for name in own}
@@ -488,13 +488,13 @@ def _of_login(login: Login, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"key": Secret("file", path, login.key, tool=login.tool), "headers": {**own, **headers}}
 
 
-def _login_named(values: Mapping[str, Any], entries: Mapping[str, _ProviderEntry | None]) -> Login | None:
+def _login_named(values: Mapping[str, Any], entries: Mapping[str, _ProviderEntry | None]) -> LoginFile | None:
     named = values["provider"].node if "provider" in values else None
     entry = entries.get(named.text) if isinstance(named, Scalar) else None
     return entry.provider.login if entry else None
 
 
-def _check_key(setting: Setting, stated: Mapping[str, Setting], login: Login | None) -> None:
+def _check_key(setting: Setting, stated: Mapping[str, Setting], login: LoginFile | None) -> None:
     """Note an account without a key, and a `login` that is not used."""
     if "login" in stated and "key" in stated:
         stated["login"].note("stands beside key: an account has one of them")

@@ -93,7 +93,7 @@ class CredentialHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoginFile:
     """
     A login that a *tool* of the user keeps in the file *path*: pointers (RFC 6901) to the *key* and to *headers* in it.
 
@@ -137,7 +137,7 @@ class Provider:
     paths: tuple[str, ...] = ()  # patterns of further paths that get a key
     endpoints: tuple[str, ...] = ()  # patterns of the endpoints of its dialects that it has; empty: all
     list_items: Mapping[str, str] = field(default_factory=dict)  # header that is a list → what must be in it
-    login: Login | None = None  # where the tool of its users keeps their login
+    login: LoginFile | None = None  # where the tool of its users keeps their login
 
 
 @dataclass(frozen=True, slots=True)

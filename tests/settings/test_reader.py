@@ -29,7 +29,7 @@ from patchbay.values.account import (
     CredentialHeader,
     Echo,
     ErrorRule,
-    Login,
+    LoginFile,
     Models,
     Provider,
     Secret,
@@ -617,7 +617,7 @@ def test_every_value_of_the_settings_has_its_section() -> None:
         if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
     }
 
-    assert values - {SecretHeader, Login} == KINDS.keys()
+    assert values - {SecretHeader, LoginFile} == KINDS.keys()
 
 
 def _file(table: str = "keys", setting: str = "") -> str:

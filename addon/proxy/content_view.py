@@ -18,6 +18,7 @@ from mitmproxy import contentviews, ctx, http
 
 from .. import dialects, transcript
 from ..exchange import decide
+from ..media_types import media_type
 from ..transcript.pane import Pane
 from ..transcript.text import TranscriptText
 from ..values.http import Endpoint
@@ -30,6 +31,7 @@ PRIORITY = 20.0  # above every view of mitmproxy
 FOLDED_PAGE, WHOLE_PAGE = 300_000, 32_000_000  # characters of a page
 WEB_COLUMNS = 88  # of a pane that takes half of a window 1440 pixels wide
 _NARROWEST, _WIDEST = 40, 120  # columns
+_INDENT = 4  # columns before what mitmdump prints
 _BEGINS = (b"{", b"[", b"event:", b"data:", b": ", b"id:")  # of a JSON text, and of a stream
 _ENDS_OF_REQUESTS = (b'"messages"', b'"input"', b'"contents"', b'"prompt"')  # members, of which a request has one
 _SENTENCE = "Patchbay could not read this as a conversation; its text follows as it is."
@@ -79,8 +81,10 @@ class ConversationView(contentviews.Contentview):
         elif metadata.websocket_message is not None:
             socket_view.write(pane, writer, flow, metadata.websocket_message)
         else:
-            pane.pairs(_decision(flow))
-            _write(pane, writer, flow, data, metadata)
+            is_answer = isinstance(metadata.http_message, http.Response)
+            if not (is_answer and _is_printed()):
+                pane.pairs(_decision(flow))
+            _write(pane, writer, flow, data, is_answer=is_answer)
         return str(pane)
 
 
@@ -101,19 +105,33 @@ def endpoint(flow: http.HTTPFlow) -> Endpoint:
     return replace(found, dialect=dialect) if dialect else found
 
 
-def _write(
-    pane: Pane, writer: TranscriptText, flow: http.HTTPFlow, data: bytes, metadata: contentviews.Metadata
-) -> None:
-    at, is_answer = endpoint(flow), isinstance(metadata.http_message, http.Response)
+def _write(pane: Pane, writer: TranscriptText, flow: http.HTTPFlow, data: bytes, *, is_answer: bool) -> None:
+    """
+    Write the message *data* of *flow*, and its other message.
+
+    mitmweb shows the request of a flow that is selected, and a reader wants its answer too. mitmdump prints both.
+    """
+    at, alone = endpoint(flow), _is_printed()
     if at.kind != "generation":
         _write_json(pane, data)
         return
-    kind = metadata.content_type or ""
-    if is_answer:
-        writer.answer(transcript.of_answer(data, at.dialect, at.suffix, kind))
-        data, kind = message_content.content(flow.request, message_content.KEPT), ""
-    if data:
-        writer.request(transcript.of_request(data, at.dialect, at.suffix, kind))
+    asked, answered = (b"", data) if is_answer else (data, b"")
+    if not (is_answer or alone) and flow.response and _is_text(found := _content(flow.response)):
+        answered = found
+    if is_answer and not alone:
+        asked = _content(flow.request)
+    if answered:
+        writer.answer(transcript.of_answer(answered, at.dialect, at.suffix, _kind(flow.response)))
+    if asked:
+        writer.request(transcript.of_request(asked, at.dialect, at.suffix, _kind(flow.request)))
+
+
+def _content(message: http.Message) -> bytes:
+    return message_content.content(message, message_content.KEPT)
+
+
+def _kind(message: http.Message | None) -> str:
+    return media_type(message.headers.get("content-type", "")) if message else ""
 
 
 def _write_json(pane: Pane, data: bytes) -> None:
@@ -162,14 +180,18 @@ def _elsewhere(*, everything: bool) -> str:
     return "; the view raw has them" if everything else "; the view conversation-full has them"
 
 
+def _is_printed() -> bool:
+    """Whether mitmdump prints both messages of a flow, one below the other."""
+    master = getattr(ctx, "master", None)
+    return master is not None and not hasattr(master, "ui") and "web_port" not in ctx.options
+
+
 def _columns() -> int:
     """Return how many columns the pane has in which the view is about to stand."""
-    master = getattr(ctx, "master", None)
-    if screen := getattr(master, "ui", None):  # the console
+    if screen := getattr(getattr(ctx, "master", None), "ui", None):  # the console
         wide: int = screen.get_cols_rows()[0]
-        return max(
-            _NARROWEST, min(wide // 2 if getattr(ctx.options, "console_layout", "") == "horizontal" else wide, _WIDEST)
-        )
-    if master is None or hasattr(ctx.options, "web_port"):
+        is_half = getattr(ctx.options, "console_layout", "") == "horizontal"
+        return max(_NARROWEST, min(wide // 2 if is_half else wide, _WIDEST))
+    if not _is_printed():
         return WEB_COLUMNS
-    return max(_NARROWEST, min(shutil.get_terminal_size((WEB_COLUMNS, 24))[0] - 4, _WIDEST))
+    return max(_NARROWEST, min(shutil.get_terminal_size((WEB_COLUMNS, 24))[0] - _INDENT, _WIDEST))

@@ -9,17 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import flow_metadata as names
+from ..values.decision import in_words, session_name
+from . import flow_metadata as names, flow_view
 
 Row = tuple[str, str]
 
-BINDINGS: Mapping[str, str] = {
-    "hit": "home",
-    "new": "a new conversation",
-    "reselected": "moved",
-    "inherited": "where what it continues was served",
-    "none": "bound to no account",
-}
 _OTHERS = 6  # other accounts that are named
 _NAMES, _LONGEST = 20, 80  # names of headers and members, and their characters
 
@@ -57,11 +51,12 @@ def _rows(line: Mapping[str, Any], metadata: Mapping[str, Any], *, under_way: bo
 
 
 def _account(line: Mapping[str, Any]) -> str:
-    account, binding = names.text(line, "account"), names.text(line, "binding")
+    account = names.text(line, "account")
     if not account:
         return "none" if line.get("mode") == "serve" else "the client's own: this proxy only looks on"
+    placed = in_words(*(names.text(line, name) for name in ("binding", "moved_from", "moved_because")))
     shadow = "not carried out: mode shadow" if line.get("mode") == "shadow" else ""
-    return " · ".join(filter(None, (account, BINDINGS.get(binding, binding), names.text(line, "provider"), shadow)))
+    return " · ".join(filter(None, (account, placed, names.text(line, "provider"), shadow)))
 
 
 def _others(line: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
@@ -85,7 +80,7 @@ def _moves(line: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _session(line: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-    name, tier = names.text(line, "session")[:8], names.text(line, "tier")
+    name, tier = session_name(names.text(line, "session")), names.text(line, "tier")
     used = [names.text(each, "where") for each in names.records(metadata.get(names.EVIDENCE)) if each.get("used")]
     how = f"by {tier}" if tier else ""
     return " · ".join(filter(None, (name, how + (f" ({used[0]})" if used and how else "")))) if name else ""
@@ -102,8 +97,7 @@ def _verdict(line: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
         parts.append(f"victim {names.text(line, 'victim') or 'unknown'}")
     elif kind == "clean":
         parts = ["clean" + (f": the request id came back ({echo})" if echo else "")]
-    if to := names.text(metadata, names.LEAKED_TO):
-        parts.append(f"its answer went to {to}")
+    parts += [flow_view.leaked(each) for each in names.records(metadata.get(names.LEAKED_TO))]
     return " · ".join(parts)
 
 
@@ -111,7 +105,7 @@ def _tokens(found: object) -> str:
     if not isinstance(found, dict):
         return ""
     prompt, cached, written, out = (_count(found, name) for name in ("prompt", "cached", "cache_write", "completion"))
-    share = f"{cached:,} cached ({round(100 * cached / prompt)} %)" if prompt else ""
+    share = f"{cached:,} cached ({min(100 * cached // prompt, 100)}%)" if prompt > 0 else ""
     return " · ".join(
         filter(None, (f"{prompt:,} in", share, f"{written:,} written" if written else "", f"{out:,} out"))
     )
@@ -133,7 +127,7 @@ def _sent(edits: object) -> Iterator[Row]:
     if not isinstance(edits, dict):
         return
     yield "edited", " · ".join(_changes(edits.get("edited")))
-    yield "wire", " · ".join(_changes(edits))
+    yield "sent with", " · ".join(_changes(edits))
 
 
 def _changes(found: object) -> Iterator[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 BLANK = "\u00a0"  # mitmweb gives an empty line no height
 _TAB = 4
-_LABELS = 10  # columns that labels take at least, so that cards look alike
+_LABELS = 11  # columns that labels take at least, so that cards look alike
 _NARROW = "\u1100"  # characters before this one are one column wide
 # Controls but tab and line end, marks and overrides of direction, what is invisible (of the joiners only those that no
 # script and no emoji needs), lone surrogates, and the plane of tags and selectors, in which text can be hidden.

@@ -39,11 +39,11 @@ class TranscriptText:
             self._error(answer.error)
         for turn in answer.turns:
             self._turn(turn, f"{note} · choice {turn.choice + 1}" if turn.choice else note)
-        self._other(answer.other)
+        self._other([each for each in answer.other if not _is_short(each)])
         if answer.is_cut:
             self._pane.text("(it ends here, before its end)")
         said = [Detail("stop", answer.stop)] if answer.stop else []
-        self._numbers([*said, *answer.usage, *self._named(answer)])
+        self._numbers([*said, *answer.usage, *self._named(answer), *filter(_is_short, answer.other)])
 
     def request(self, request: Transcript) -> None:
         """Write *request*: its turns, the newest first, then system, tools and settings."""
@@ -204,6 +204,10 @@ class TranscriptText:
         if len(value) > FOLDED and not self._everything:
             value = f"{value[:40]}… ({len(value):,} characters)"
         return f"{detail.name} {value}"
+
+
+def _is_short(detail: Detail) -> bool:
+    return detail.name != "body" and len(value := str(detail.value)) <= FOLDED and "\n" not in value
 
 
 def _titled(arrow: str, block: Block) -> str:

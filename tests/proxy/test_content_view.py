@@ -24,7 +24,8 @@ SERVED = {f"{names.PREFIX}{name}": value for name, value in LINE.items()}
 
 @pytest.fixture(autouse=True, scope="module")
 def _mitmproxy() -> Iterator[None]:
-    with taddons.context():
+    with taddons.context() as around:
+        around.options.add_option("web_port", int, 8081, "mitmweb's own")
         content_view.install()
         yield
 
@@ -52,14 +53,25 @@ def test_a_served_flow_is_a_conversation_with_its_decision_first() -> None:
     found = shown(flow(**SERVED))
 
     assert (found.view_name, found.syntax_highlight) == ("conversation", "none")
-    assert found.text.startswith("account   home-1 · home")
-    assert found.text.index("98 %") < found.text.index("the question")
+    assert found.text.startswith("account    home-1 · home")
+    assert found.text.index("98%") < found.text.index("the question")
 
 
-def test_an_answer_shows_its_request_too() -> None:
-    found = shown(flow(answered=b'{"id": "an answer"}', **SERVED), answer=True)
+@pytest.mark.parametrize("answer", [True, False])
+def test_the_answer_comes_before_the_question_on_both_pages(answer: bool) -> None:
+    """mitmweb opens a flow at its request, and the answer should be no further click away."""
+    found = shown(flow(answered=b'{"id": "an answer"}', **SERVED), answer=answer)
 
     assert found.text.index("account") < found.text.index("an answer") < found.text.index("the question")
+
+
+def test_mitmdump_prints_each_message_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_view, "_is_printed", lambda: True)
+    served = flow(answered=b'{"id": "an answer"}', **SERVED)
+    asked, answered = shown(served).text, shown(served, answer=True).text
+
+    assert ("account" in asked, "the question" in asked, "an answer" in asked) == (True, True, False)
+    assert ("account" in answered, "the question" in answered, "an answer" in answered) == (False, False, True)
 
 
 def test_a_flow_of_a_file_is_known_by_its_path() -> None:
@@ -89,7 +101,7 @@ def test_a_request_without_a_body_still_has_its_decision() -> None:
     served = flow("/v1/models", **SERVED)
     served.request.content = b""
 
-    assert shown(served).text.startswith("account   home-1")
+    assert shown(served).text.startswith("account    home-1")
 
 
 def test_what_is_no_conversation_is_shown_as_it_is() -> None:
@@ -104,7 +116,7 @@ def test_a_request_on_its_way_shows_its_account() -> None:
     driven.flow.patchbay = driven.driver  # type: ignore[attr-defined]
     found = shown(driven.flow)
 
-    assert found.text.startswith("account   main")
+    assert found.text.startswith("account    main")
     assert "under way" in found.text
 
 
@@ -144,7 +156,7 @@ def test_a_socket_shows_the_answer_at_the_message_that_asked() -> None:
     pages = [contentviews.prettify_message(each, upgraded) for each in upgraded.websocket.messages]
 
     assert {page.view_name for page in pages} == {"conversation"}
-    assert pages[0].text.startswith("account   home-1")
+    assert pages[0].text.startswith("account    home-1")
     assert "the end" in pages[0].text
     assert "another" not in pages[0].text
     assert [page.text for page in pages[1:3]] == ["response.output_text.delta Hel", "response.completed"]

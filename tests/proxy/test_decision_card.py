@@ -13,7 +13,7 @@ from patchbay.values.decision import Decision
 LINE: dict[str, Any] = {
     "account": "home-1", "provider": "anthropic", "binding": "hit", "session": "0123456789abcdef", "tier": "codex",
     "model": "m-1", "tool": "codex", "client": "local", "dialect": "openai_responses", "stream": True, "status": 200,
-    "tokens": {"prompt": 19203, "cached": 18816, "cache_write": 12, "completion": 127},
+    "tokens": {"prompt": 19203, "cached": 18820, "cache_write": 12, "completion": 127},
     "first_byte_seconds": 0.617, "duration_seconds": 12.4, "verdict": "unverifiable", "echo": "", "mode": "serve",
     "attempts": [{"account": "home-1", "outcome": "ok", "status": 200, "seconds": 12.3}], "error": "",
 }  # fmt: skip
@@ -36,7 +36,7 @@ def test_a_usual_exchange_takes_five_rows() -> None:
     assert card() == {
         "account": "home-1 · home · anthropic",
         "session": "01234567 · by codex",
-        "tokens": "19,203 in · 18,816 cached (98 %) · 12 written · 127 out",
+        "tokens": "19,203 in · 18,820 cached (98%) · 12 written · 127 out",
         "time": "0.62 s to the first word · 12 s in all",
         "request": "m-1 · codex · local · openai_responses · streamed · 200",
     }
@@ -48,9 +48,10 @@ def test_a_move_names_every_attempt() -> None:
         {"account": "home-1", "outcome": "ok", "status": 200, "seconds": 2.0},
     ]
     found = card({names.CANDIDATES: {"home-1": "", "away": "cooling down", "third": "disabled"}},
-                 attempts=attempts, binding="reselected")  # fmt: skip
+                 attempts=attempts, binding="reselected",
+                 moved_from="away", moved_because="rate limited (429)")  # fmt: skip
 
-    assert found["account"] == "home-1 · moved · anthropic"
+    assert found["account"] == "home-1 · moved from away: rate limited (429) · anthropic"
     assert found["others"] == "away: cooling down · third: disabled"
     assert "away · rate · 429 · 0.10 s | home-1 · ok · 200 · 2.00 s" in found["moved"]
 
@@ -89,7 +90,7 @@ def test_what_was_edited_stands_apart_from_what_patchbay_changed() -> None:
     found = card({names.EDITS: edits})
 
     assert found["edited"] == "path /a → /b · headers x-mine · members messages"
-    assert found["wire"] == (
+    assert found["sent with"] == (
         "model fast → m-1 · headers x-request-id · members metadata.user_id · without what belongs to another account"
     )
 

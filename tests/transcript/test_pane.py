@@ -84,10 +84,10 @@ def test_what_finds_no_room_is_counted() -> None:
 
 
 def test_labels_stand_below_one_another() -> None:
-    shown = pane(20)
+    shown = pane(24)
     shown.pairs([("a", "one two three four"), ("long", "x")])
 
-    assert str(shown).split("\n") == ["a         one two", "          three four", "long      x"]
+    assert str(shown).split("\n") == ["a          one two three", "           four", "long       x"]
 
 
 def test_items_are_not_broken() -> None:

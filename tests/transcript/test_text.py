@@ -131,10 +131,16 @@ def test_an_error_comes_first() -> None:
 
 
 def test_what_could_not_be_read_is_shown() -> None:
-    page = answer(Transcript(other=(Detail("event ping", "one"), Detail("event ping", "two")), is_cut=True))
+    page = answer(
+        Transcript(
+            other=(Detail("event ping", "one\n"), Detail("event ping", "two\n"), Detail("request_id", "r-1")),
+            is_cut=True,
+        )
+    )
 
     assert page.count("not read: event ping") == 1
-    assert "one\ntwo" in page
+    assert "one\n\u00a0\ntwo" in page
+    assert page.endswith("request_id r-1")
     assert "it ends here" in page
 
 

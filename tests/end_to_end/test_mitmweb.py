@@ -1,0 +1,82 @@
+"""mitmweb with Patchbay in it, as its user sees it: a page of a real browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from patchbay.transcript.pane import BLANK
+
+from ..simulator import Simulator
+from . import browser
+from .conftest import KEYS
+from .dialogue import DIALECTS, body, path, text_of
+from .harness import Proxy, eventually, generic_config, proxy
+
+pytestmark = pytest.mark.skipif(browser.program() is None, reason="there is no Chromium")
+
+ROWS = "[...document.querySelectorAll('.flow-table tbody tr')]"
+PANE = "document.querySelector('.flow-detail .contentview pre')?.innerText"
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("mitmweb")
+    keys = {name: key for key, name in KEYS.items()}
+    with proxy(folder, generic_config(folder, keys), mode=f"reverse:{simulator.url}", program="mitmweb") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, web: Proxy) -> Iterator[browser.Page]:
+    with browser.page(tmp_path_factory.mktemp("chromium")) as found:
+        found.resize(1440, 900)
+        found.open(f"http://127.0.0.1:{web.web_port}/?token=look")
+        yield found
+
+
+def ask(web: Proxy, dialect: str, turns: list[str], *, stream: bool) -> httpx.Response:
+    """Send *turns* in *dialect* through *web*."""
+    headers = {"x-session-id": f"chat-{dialect}"}
+    asked = body(dialect, turns, stream=stream)
+    if dialect == "openai_chat" and stream:
+        asked["stream_options"] = {"include_usage": True}
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        answer = client.post(web.url + path(dialect, stream=stream), headers=headers, json=asked)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def selected(page: browser.Page, path: str, words: str) -> str:
+    """Return what the page shows once the newest flow at *path* is selected: a page of which *words* are a part."""
+    page.wait_for(f"{ROWS}.some(row => row.textContent.includes('{path}'))", f"a row of {path}")
+    page.value(f"{ROWS}.filter(row => row.textContent.includes('{path}')).at(-1).click()")
+    return str(page.wait_for(f"({PANE} ?? '').includes('{words}') && {PANE}", f"{words!r} of {path}"))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_streamed_answer_reads_as_a_conversation(web: Proxy, page: browser.Page, dialect: str) -> None:
+    """Which account, what it cost and what was answered: selecting the flow is enough."""
+    turns = ["the first question"]
+    turns.append(text_of(dialect, ask(web, dialect, turns, stream=False).content))
+    turns.append("WORDS-60 and the next")
+    wanted = text_of(dialect, ask(web, dialect, turns, stream=False).content)
+    answered = ask(web, dialect, turns, stream=True)
+    assert eventually(lambda: web.journal.count(f'"dialect":"{dialect}"') >= 3)
+    line = [json.loads(line) for line in web.journal.splitlines()][-1]
+    tokens = line["tokens"]
+    assert tokens, line
+    assert tokens["cached"] > 0
+
+    shown = selected(page, path(dialect, stream=True).partition("?")[0], "WORDS-60 and the next")
+
+    rows = shown.split("\n")
+    assert rows[0].split() == ["account", line["account"], "·", "home", "·", "generic"]
+    assert f"{tokens['cached']} cached ({100 * tokens['cached'] // tokens['prompt']}%)" in shown
+    assert "streamed" in shown
+    assert "".join(wanted.split()) in "".join(shown.split())
+    assert answered.headers["x-patchbay-account"] == line["account"]
+    assert BLANK in rows  # mitmweb swallows a line that is empty

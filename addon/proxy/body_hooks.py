@@ -27,6 +27,7 @@ class PassingBodyHooks:
 
     def request(self, flow: http.HTTPFlow) -> None:
         if attached := _attached(flow):
+            attached.redacted_heads.cover_added(flow.request)
             attached.bodies.hide_request(flow.request, conversation=attached.is_conversation)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:

@@ -79,8 +79,9 @@ def comment(exchange: Exchange, decision: Decision) -> str:
     """
     needs_look = decision.verdict in _MARKS
     found = exchange.verdict
+    only_seen = decision.mode == "shadow" and not decision.account and exchange.refusal is None
     parts = [
-        *(_placed(decision.account, decision.binding) or ["no account"] * (decision.mode != "shadow")),
+        *_by_whom(decision, only_seen=only_seen),
         cached_share(decision.tokens, decision.binding),
         *_named(decision.session, decision.tier),
         *_moved(decision.moved_from, decision.moved_because),
@@ -88,9 +89,16 @@ def comment(exchange: Exchange, decision: Decision) -> str:
     ]
     if len(decision.attempts) > 1:
         parts.append("after " + ", ".join(f"{t.account}: {t.outcome}" for t in decision.attempts[:-1]))
-    parts += [decision.error, "" if needs_look else report.summary(found)]
+    parts += [decision.error, "" if needs_look or only_seen else report.summary(found)]
     begin = f"{report.word(decision.verdict)}: " if needs_look else ""
-    return ("shadow: " if decision.mode == "shadow" else "") + begin + " · ".join(filter(None, parts))
+    return ("shadow: " if decision.mode == "shadow" and not only_seen else "") + begin + " · ".join(filter(None, parts))
+
+
+def _by_whom(decision: Decision, *, only_seen: bool) -> list[str]:
+    """Return the account, or the provider and the model where no account was to be chosen."""
+    if only_seen:
+        return [f"{decision.provider} {decision.model}".strip()]
+    return [*_placed(decision.account, decision.binding)] or ["no account"] * (decision.mode != "shadow")
 
 
 def cached_share(tokens: Usage | None, binding: BindingKind) -> str:

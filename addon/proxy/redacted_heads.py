@@ -79,6 +79,15 @@ class RedactedHeads:
             request.path = _LOGIN_CODE.sub(rf"\1{credential_places.HIDDEN}", request.path)
             self._stands_path = request.path
 
+    def cover_added(self, request: http.Request) -> None:
+        """Cover what *request*, the flow's, got since its head came, as by `upstream_auth`; the wire gets it."""
+        if request.headers.fields != self._stands:
+            self._came = _uncovered(http.Headers(request.headers.fields), self._came, self._stands).fields
+            fields = HeaderFields(request.headers.fields)
+            _cover(fields, _WORD, self.keys)
+            fields.on(request.headers)
+            self._stands = request.headers.fields
+
     def given(self, names: Collection[str]) -> Iterator[tuple[bytes, bytes]]:
         """Yield the fields called one of *names* (lower case) that were covered, as they came."""
         for name, value in self._came:

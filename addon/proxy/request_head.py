@@ -16,6 +16,7 @@ from ..router import Router
 from ..values.decision import Refusal
 from ..values.http import Client, Endpoint, Headers, Origin, is_loopback
 from . import header_fields, misdirected, redacted_heads, replay, start_page
+from .redaction import MARK
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def read(flow: http.HTTPFlow, router: Router, places: KeyHeaders = PROTOCOL_KEYS
     to, behind = _destination(flow, named, router), reverse(flow)
     endpoint = router.destinations.resolve(named, flow.request.path, flow.request.headers, to, behind)
     serves = router.destinations.serves(endpoint, to, behind)
-    incomplete = flow.is_replay is not None and redacted_heads.lacks_credentials(flow.request)
+    incomplete = flow.is_replay is not None and _is_incomplete(flow.request)
     headers = header_fields.read(flow.request.headers)
     keyed = any(places.keys_in(headers, flow.request.path))
     return RequestHead(path, endpoint, to, behind, headers, serves, incomplete, keyed)
@@ -140,6 +141,13 @@ def presence_answer(flow: http.HTTPFlow, head: RequestHead) -> http.Response | N
     if "text/html" in flow.request.headers.get("accept", ""):
         return start_page.response(misdirected.address(flow.client_conn))
     return http.Response.make(200, b"", {"content-type": "text/plain"})
+
+
+def _is_incomplete(request: http.Request) -> bool:
+    """Whether *request*, which was stored, holds placeholders for credentials in its head or its body."""
+    if redacted_heads.lacks_credentials(request):
+        return True
+    return MARK in (request.get_content(strict=False) or b"")
 
 
 def _destination(flow: http.HTTPFlow, endpoint: Endpoint, router: Router) -> Origin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ _BY_ADDRESS: Sequence[_Tool] = (
     _Tool("Anthropic SDK", "anthropic", "ANTHROPIC_BASE_URL={address} ANTHROPIC_API_KEY={key} COMMAND"),
     _Tool("Google SDK", "gemini", "GOOGLE_GEMINI_BASE_URL={address} GEMINI_API_KEY={key} COMMAND"),
 )  # fmt: skip
+_KEY_OF_TOOL = re.compile(r"(?:ANTHROPIC|OPENAI|GEMINI)_\w+=\{key\} ")
 _AS_PROXY: Sequence[_Tool] = (
     _Tool("Claude Code", "anthropic", f"HTTPS_PROXY={{address}} NODE_EXTRA_CA_CERTS={_CA} claude"),
     _Tool("Gemini CLI", "gemini", f"HTTPS_PROXY={{address}} NODE_EXTRA_CA_CERTS={_CA} gemini"),
@@ -75,8 +77,15 @@ def commands(config: Config, addresses: Mapping[str, str]) -> Iterator[tuple[str
     first = {kind: address for address, kind in reversed([*addresses.items()])}
     for kind, tools in (("base", _BY_ADDRESS), ("proxy", _AS_PROXY)):
         for tool in tools if kind in first else ():
-            if config.looks or not tool.family or tool.family in families:
+            if config.looks:
+                yield tool.name, _with_own_key(tool).format(address=first[kind], key='"$OPENAI_API_KEY"')
+            elif not tool.family or tool.family in families:
                 yield tool.name, tool.command.format(address=first[kind], key=key)
+
+
+def _with_own_key(tool: _Tool) -> str:
+    """Return the command of *tool* without a key: behind a proxy that only looks, the tool keeps its own."""
+    return _KEY_OF_TOOL.sub("", tool.command)
 
 
 def _command(tool: str, command: str, at: float) -> StartLine:

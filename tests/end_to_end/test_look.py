@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 from ..simulator import Simulator, simulator_thread
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
-from .harness import Proxy, certificates, proxy
+from .harness import Proxy, certificates, eventually, proxy
 from .login import ASKS, Ask, login
 
 CLIENT = next(iter(KEYS))  # the client's own, which the provider knows
@@ -201,3 +201,18 @@ def test_mitmweb_shows_no_key_of_an_sdk(tmp_path: Path, simulator: Simulator) ->
 
     assert said.content and flow["comment"]
     assert b"patchbay" in everything and CLIENT.encode() not in everything
+
+
+def test_a_request_whose_body_lost_a_secret_is_not_replayed(tmp_path: Path) -> None:
+    asked, dump = ASKS[0], tmp_path / "all.mitm"
+    with login() as server:
+        mode = f"reverse:http://127.0.0.1:{server.port}"
+        with proxy(tmp_path, UNREAD, *LOOK, "-w", str(dump), mode=mode) as running:
+            raw_answer(running.url, asked, None)
+            running.interrupt()
+        again = tmp_path / "again.mitm"
+        with proxy(tmp_path / "again", UNREAD, *LOOK, "-C", str(dump), "-w", str(again), mode=mode):
+            assert eventually(lambda: again.exists() and again.stat().st_size > 0)
+
+    assert [body for _, _, body in server.arrived] == [asked.body]
+    assert [flow.response and flow.response.status_code for flow in flows(again)] == [400]

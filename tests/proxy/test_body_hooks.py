@@ -80,6 +80,20 @@ def test_what_has_no_end_or_is_large_streams_through(headers: dict[str, str], st
     assert bool(flow.response.stream) is streams
 
 
+def test_what_another_addon_adds_to_the_head_is_sent_and_not_kept() -> None:
+    """As mitmproxy's `upstream_auth` does, behind our own hook."""
+    flow = passing()
+    HOOKS.requestheaders(flow)
+    flow.request.headers["Proxy-Authorization"] = "Basic bWU6dGhlLXBhc3N3b3Jk"
+    flow.request.headers["x-mine"] = "1"
+    HOOKS.request(flow)
+    sent = flow.patchbay.wire_request(flow.request)  # type: ignore[attr-defined]
+
+    assert "bWU6dGhl" not in repr(flow.get_state()) and KEY not in repr(flow.get_state())
+    assert sent.headers["proxy-authorization"] == "Basic bWU6dGhlLXBhc3N3b3Jk"
+    assert (sent.headers["authorization"], sent.headers["x-mine"]) == (f"Bearer {KEY}", "1")
+
+
 def test_a_password_for_this_proxy_is_not_kept() -> None:
     for hook in (HOOKS.http_connect, HOOKS.requestheaders):
         flow = tflow.tflow()

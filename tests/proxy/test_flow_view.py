@@ -21,10 +21,11 @@ def decided(kind: str = "clean", **more: Any) -> tuple[Any, Any]:
     members = {
         "mode": "serve", "account": "one", "binding": "hit", "tier": "codex", "session": "0123456789abcdef",
         "attempts": [SimpleNamespace(account="one", outcome="ok")], "error": "", "verdict": kind, "tokens": None,
-        "moved_from": "", "moved_because": "",
+        "moved_from": "", "moved_because": "", "provider": "anthropic", "model": "sim-1",
     }  # fmt: skip
     verdict: Any = kind
-    return SimpleNamespace(verdict=Verdict(verdict)), SimpleNamespace(**members | more)
+    refusal = more.pop("refusal", None)
+    return SimpleNamespace(verdict=Verdict(verdict), refusal=refusal), SimpleNamespace(**members | more)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,8 @@ def decided(kind: str = "clean", **more: Any) -> tuple[Any, Any]:
         ({}, "one home · 01234567 (codex) · clean"),
         ({"mode": "shadow"}, "shadow: one home · 01234567 (codex) · clean"),
         ({"account": ""}, "no account · 01234567 (codex) · clean"),
-        ({"account": "", "mode": "shadow"}, "shadow: 01234567 (codex) · clean"),
+        ({"account": "", "mode": "shadow", "refusal": "no"}, "shadow: 01234567 (codex) · clean"),
+        ({"account": "", "mode": "shadow"}, "anthropic sim-1 · 01234567 (codex)"),
         ({"tier": ""}, "one home · 01234567 · clean"),
         ({"session": "", "binding": "none"}, "one · clean"),
         ({"binding": "new"}, "one new · 01234567 (codex) · clean"),
@@ -63,7 +65,8 @@ def test_what_matters_fits_a_narrow_column() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "begins"), [("crosstalk", "CROSSTALK: one home · "), ("suspect", "suspect: one home · "), ("clean", "one")]
+    ("kind", "begins"),
+    [("crosstalk", "CROSSTALK: one home · "), ("suspect", "suspect: one home · "), ("clean", "one")],
 )
 def test_a_verdict_stands_first_only_where_it_needs_a_look(kind: str, begins: str) -> None:
     exchange, decision = decided(kind)
@@ -74,6 +77,12 @@ def test_a_verdict_stands_first_only_where_it_needs_a_look(kind: str, begins: st
     assert told.startswith(begins)
     evidence = "expected ours, received theirs, victim 0011 of session ffeeddcc"
     assert (evidence in told) == (kind != "clean")
+
+
+def test_a_proxy_that_only_looks_shows_a_verdict_that_needs_a_look() -> None:
+    exchange, decision = decided("crosstalk", account="", mode="shadow", tokens=Usage(19_200, 7, cached=18_900))
+
+    assert flow_view.comment(exchange, decision) == "CROSSTALK: anthropic sim-1 · 98% cached · 01234567 (codex)"
 
 
 @pytest.mark.parametrize(

@@ -317,6 +317,15 @@ def test_behind_an_ordinary_proxy_and_with_clients_other_lines_are_pasted() -> N
     ]  # fmt: skip
 
 
+def test_behind_a_proxy_that_only_looks_a_tool_keeps_its_key() -> None:
+    told, *commands = start(router(account("off", enabled=False), mode="shadow"), "base")[1:]
+
+    assert told.startswith("it only looks")
+    assert "Claude Code: ANTHROPIC_BASE_URL=http://127.0.0.1:8080 claude" in commands
+    assert "OpenAI SDK: OPENAI_BASE_URL=http://127.0.0.1:8080/v1 COMMAND" in commands
+    assert not any("=any" in command for command in commands)
+
+
 def test_the_start_is_told_to_programs() -> None:
     lines = [line.json() for line in start_lines.of(router(account("a")), {HERE: "base"}, 1)]
     assert [(line["event"], line["time"]) for line in lines[:3]] == [("start", 1), ("account", 1), ("connect", 1)]

@@ -260,6 +260,24 @@ def test_shadow_without_an_account_observes_every_host(address: tuple[str, int],
     assert tls_passthrough.ours(reader.load(f"mode: shadow\n{accounts}", "c"), address) is expected
 
 
+@pytest.mark.parametrize(("mode", "recorded"), [("shadow", False), ("serve", True)])
+def test_bytes_that_are_no_http_are_not_recorded_by_a_proxy_that_only_looks(
+    monkeypatch: pytest.MonkeyPatch, mode: str, recorded: bool
+) -> None:
+    at = _tunnel("regular", ("example.com", 443))
+    config = reader.load(f"mode: {mode}\naccounts: [{{id: a, provider: openai, key: example-a, enabled: false}}]", "c")
+    raw = TCPLayer(at.context)
+    chosen = SimpleNamespace(next_layer=lambda decided: setattr(decided, "layer", raw))
+    monkeypatch.setattr(tls_passthrough, "decide", lambda *_: False)
+    monkeypatch.setattr(tls_passthrough.upstream_layer, "install", lambda _: None)
+    monkeypatch.setattr(
+        tls_passthrough, "ctx", SimpleNamespace(master=SimpleNamespace(addons=SimpleNamespace(get=lambda _: chosen)))
+    )
+    tls_passthrough.next_layer(at, config)
+
+    assert at.layer is raw and (raw.flow is not None) is recorded
+
+
 def test_a_client_gets_as_many_upstream_connections_as_it_has_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     client, handler = tflow.tclient_conn(), SimpleNamespace(max_conns={})
     running(monkeypatch)

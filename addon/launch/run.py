@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -24,6 +25,8 @@ from .listeners import MODE, Listeners
 from .proxy_process import AddressInUse, ProxyProcess, free_ports, host_command, remove_old_logs
 from .proxy_variables import OuterProxy, outer_proxy
 
+# How a user runs the command here.
+CALLED = str(ADDON.parent / "scripts" / "patchbay") if ADDON.name == "addon" else "patchbay"
 _TRIES = 5  # to find a port that no other program takes before the proxy has it
 _WEB = re.compile(r"Web server listening at (\S+)")
 
@@ -83,7 +86,7 @@ def run(words: Sequence[str], env: Mapping[str, str]) -> int:
 def _alone(line: CommandLine, env: Mapping[str, str]) -> int:
     options = (*listeners.defaults(line), *_own_options(line), *line.options)
     if line.look and not line.quiet:
-        print('patchbay: in the terminal of your tool:  eval "$(patchbay env)"', file=sys.stderr)
+        print(f'patchbay: in the terminal of your tool:  eval "$({CALLED} env)"', file=sys.stderr)
     sys.stdout.flush()
     command = host_command(line.tool, "-", options)
     os.execve(command[0], command, _proxy_environment(settings_file(line, env), line, env))  # noqa: S606 - this Python
@@ -211,17 +214,21 @@ def settings_file(line: CommandLine, env: Mapping[str, str]) -> Path | None:
     if line.look:
         return None
     named = line.values("patchbay_config")
-    file = Path(named[-1]).expanduser() if named else environment.settings_file(line.config or None)
-    own = ADDON.parent / "config.yaml"
-    if not (named or line.config or env.get("PATCHBAY_CONFIG")) and not file.is_file() and ADDON.name == "addon":
-        file = own
-    if not named and not file.exists():
-        example = next(path for path in (ADDON / _EXAMPLE, ADDON.parent / _EXAMPLE) if path.exists())
-        raise LaunchError(f"there is no {file}; make one:  cp {example} {file}  (or only look: patchbay run --look)")
-    return file.absolute()
+    if named:
+        return Path(named[-1]).expanduser().absolute()
+    file = environment.settings_file(line.config or None)
+    if file.exists():
+        return file.absolute()
+    if line.config or env.get("PATCHBAY_CONFIG"):
+        raise LaunchError(f"there is no {file}; {_make(file)}")
+    if ADDON.name == "addon" and (own := ADDON.parent / "config.yaml").exists():  # a checkout has its own
+        return own
+    wanted = environment.home_settings()
+    raise LaunchError(f"there is no {file} here, and no {wanted}; {_make(wanted)}")
 
 
-_EXAMPLE = "config.example.yaml"
+def _make(file: Path) -> str:
+    return f"make one:  {CALLED} init {shlex.quote(str(file))}  (or only look, without settings: {CALLED} run --look)"
 
 
 def read_settings(file: Path | None, line: CommandLine) -> RunSettings:

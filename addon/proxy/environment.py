@@ -45,9 +45,13 @@ def settings_file(named: str | None) -> Path:
     """
     if found := named or os.environ.get("PATCHBAY_CONFIG"):
         return Path(found).expanduser()
-    here, home = Path("config.yaml"), Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    own = home / "patchbay" / "config.yaml"
+    here, own = Path("config.yaml"), home_settings()
     return own if own.is_file() and not here.exists() else here
+
+
+def home_settings() -> Path:
+    """Return the settings file that is used in every folder without one."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "patchbay" / "config.yaml"
 
 
 def text_of(path: Path) -> bytes:

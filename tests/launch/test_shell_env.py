@@ -1,0 +1,117 @@
+"""`patchbay env`: the lines for a shell."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from patchbay.launch import shell_env
+from patchbay.launch.command_line import LaunchError
+from patchbay.launch.shell_env import ENV_HELP, EnvLine, env, parse
+from patchbay.proxy.control_answers import ProxyStatus
+
+BASE, PROXY = "http://127.0.0.1:7001", "http://127.0.0.1:7002"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder with settings, and mitmproxy's certificate in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PATCHBAY_CONFIG", raising=False)
+    (tmp_path / "config.yaml").write_text(
+        f"state: {tmp_path / 'state'}\naccounts: [{{id: a, provider: openai, key: x}}]"
+    )
+    (tmp_path / ".mitmproxy").mkdir()
+    (tmp_path / ".mitmproxy" / "mitmproxy-ca-cert.pem").touch()
+    return tmp_path
+
+
+def told(capsys: pytest.CaptureFixture[str], words: str, **environment: str) -> list[str]:
+    assert env(words.split(), environment) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def running(monkeypatch: pytest.MonkeyPatch, status: ProxyStatus) -> None:
+    monkeypatch.setattr(shell_env, "_running", lambda *_: status)
+
+
+def test_the_lines_set_what_the_tool_reads(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys, "claude", CLAUDE_CODE_USE_VERTEX="1") == [
+        "unset CLAUDE_CODE_USE_VERTEX",
+        "export ANTHROPIC_BASE_URL=http://127.0.0.1:8080",
+        "export ANTHROPIC_AUTH_TOKEN=patchbay",
+    ]
+    assert told(capsys, "claude --shell fish --url http://127.0.0.1:9/", CLAUDE_CODE_USE_VERTEX="1") == [
+        "set -e CLAUDE_CODE_USE_VERTEX",
+        "set -gx ANTHROPIC_BASE_URL 'http://127.0.0.1:9'",
+        "set -gx ANTHROPIC_AUTH_TOKEN 'patchbay'",
+    ]
+
+
+def test_options_of_a_tool_are_a_function_of_its_name(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = told(capsys, "qwen")
+    assert lines[-1] == 'qwen() { command qwen --auth-type openai "$@"; }'
+    assert told(capsys, "qwen --shell=fish")[-1] == ("function qwen; command qwen '--auth-type' 'openai' $argv; end")
+    codex = told(capsys, "codex")
+    assert '#   base_url = "http://127.0.0.1:8080/v1"' in codex
+    script = "\n".join([*codex, "command() { shift; printf '%s|' \"$@\"; }", "codex exec 'two words'"])
+    shell = shutil.which("sh") or "sh"
+    done = subprocess.run([shell, "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.stdout.endswith("|exec|two words|") and '|model_providers.patchbay.name="Patchbay"|' in done.stdout
+
+
+def test_the_running_proxy_says_how_it_is_reached(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running(monkeypatch, ProxyStatus(addresses=[PROXY, BASE], kinds=["proxy", "base"]))
+    lines = told(capsys, "")
+    assert f"export OPENAI_BASE_URL={BASE}/v1" in lines and f"export HTTPS_PROXY={PROXY}" in lines
+    assert f"export SSL_CERT_FILE={home / 'state' / 'ca-bundle.pem'}" in lines
+    assert told(capsys, "claude")[0] == f"export ANTHROPIC_BASE_URL={BASE}"
+
+    running(monkeypatch, ProxyStatus(addresses=[PROXY], kinds=["proxy"], mode="shadow"))
+    lines = told(capsys, "claude")
+    assert f"export HTTPS_PROXY={PROXY}" in lines and "ANTHROPIC" not in str(lines)
+
+    running(monkeypatch, ProxyStatus(addresses=["http://127.0.0.1:1"], kinds=[""]))
+    assert env(["claude"], {}) == 2
+    assert capsys.readouterr().err.startswith("patchbay: the running proxy has no listener for tools")
+
+
+def test_settings_are_not_needed_but_where_they_are_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "config.yaml").unlink()
+    monkeypatch.setattr(shell_env, "settings_file", _missing)
+
+    assert told(capsys, "claude")[0] == "export ANTHROPIC_BASE_URL=http://127.0.0.1:8080"
+    assert env(["claude", "--config", "none.yaml"], {}) == 2
+
+
+def _missing(*_: object) -> Path:
+    raise LaunchError("there is no file")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("claud", 1, "'claud' is none of claude, codex, gemini, qwen, opencode; did you mean claude?"),
+        ("--shell zsh", 2, "--shell: 'zsh' is none of sh, fish; bash and zsh are sh"),
+        ("--shell", 2, "--shell needs a value"),
+        ("--nope", 2, "'--nope' is no option of patchbay env: --shell, --url, --config"),
+        ("claude codex", 2, "'codex' is no option of patchbay env: --shell, --url, --config"),
+    ],
+)
+def test_a_mistake_is_named(words: str, code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert env(words.split(), {}) == code
+    assert capsys.readouterr().err == f"patchbay: {message}\n"
+
+
+def test_help_tells_it_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert env(["-h"], {}) == 0
+    assert capsys.readouterr().out == ENV_HELP
+    assert parse(["aider"]) == EnvLine("aider")

@@ -37,6 +37,15 @@ _ENDS_OF_REQUESTS = (b'"messages"', b'"input"', b'"contents"', b'"prompt"')  # m
 _SENTENCE = "Patchbay could not read this as a conversation; its text follows as it is."
 
 
+class _SafeText(str):
+    """Text of a pane: mitmproxy need not look for control characters again, which takes longer than all the rest."""
+
+    __slots__ = ()
+
+    def translate(self, table: object) -> str:
+        return self
+
+
 class ConversationView(contentviews.Contentview):
     """A page about one message of a flow. *everything*: nothing is folded; `auto` never chooses that view."""
 
@@ -51,14 +60,14 @@ class ConversationView(contentviews.Contentview):
 
     def prettify(self, data: bytes, metadata: contentviews.Metadata) -> str:
         try:
-            return self._page(data, metadata)
+            return _SafeText(self._page(data, metadata))
         except Exception as e:  # a page must not break the view of a flow
             logger.debug("%s failed: %s", self.name, type(e).__name__, exc_info=True)
             pane = Pane(WEB_COLUMNS, FOLDED_PAGE)
             pane.text(_SENTENCE)
             pane.blank()
             pane.text(data[:FOLDED_PAGE].decode("utf-8", "replace"))
-            return str(pane)
+            return _SafeText(pane)
 
     def render_priority(self, data: bytes, metadata: contentviews.Metadata) -> float:
         flow = metadata.flow

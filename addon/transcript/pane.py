@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 BLANK = "\u00a0"  # mitmweb gives an empty line no height
 _TAB = 4
@@ -36,7 +37,7 @@ def safe(text: str) -> str:
 
 def columns(text: str) -> int:
     """Return how many columns *text*, which is safe and one line, takes."""
-    if text.isascii() or max(text) < _NARROW:  # isascii is free
+    if text.isascii() or max(text) < _NARROW:
         return len(text)
     return sum(map(_columns_of, text))
 
@@ -150,6 +151,7 @@ def _reach(line: str, begin: int, room: int) -> int:
     return max(end, begin + 1)
 
 
+@lru_cache(4096)
 def _columns_of(character: str) -> int:
     if character < _NARROW:
         return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from mitmproxy.websocket import WebSocketMessage
 from wsproto.frame_protocol import Opcode
 
 from patchbay.proxy import content_view, flow_metadata as names
+from scripts.content_view import fuzz
 
 from .driven import Driven
 from .test_decision_card import LINE
@@ -179,6 +181,11 @@ def test_no_body_is_too_strange(view: content_view.ConversationView, body: bytes
         assert isinstance(
             view.prettify(message.content or b"", contentviews.Metadata(found, http_message=message)), str
         )
+
+
+def test_damaged_bodies_of_every_dialect_are_shown_safely() -> None:
+    """The sample of `scripts/content_view`."""
+    assert fuzz(300, Random(1)) == 0
 
 
 def test_a_failure_shows_the_text_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,8 +81,8 @@ def _block(entry: Any) -> Block:
             return Block("call", json_text(arguments), name, call)
     if kind == "tool_result" and size == 3:
         said, call = entry.get("content"), entry.get("tool_use_id")
-        if isinstance(call, str) and isinstance(said, str):
-            return Block("result", said, id=call)
+        if isinstance(call, str) and isinstance(said, str | list):
+            return result(said if isinstance(said, str) else [_block(each) for each in said], id=call)
     return _any_block(entry)
 
 
@@ -147,10 +147,11 @@ class _MessageJoin(StreamJoin):
         self._at: dict[Any, Json] = {}  # the newest block of each index
 
     def feed(self, name: str, event: Json) -> None:
-        kind = event.get("type")
+        kind = str(event.get("type"))
         index = event.get("index") if isinstance(event.get("index"), int) else None
         match event:
             case {"type": "message_start", "message": dict(message)}:
+                self.begin(message)
                 self._blocks += [block for block in taken_list(message, "content") if isinstance(block, dict)]
                 self.merge_rest(message, ())
             case {"type": "content_block_start", "content_block": dict(block)}:

@@ -131,7 +131,7 @@ class StepJoin(StreamJoin):
         self._steps: dict[Any, Json] = {}
 
     def feed(self, name: str, event: Json) -> None:
-        kind, place = event.get("event_type"), str(event.get("index"))
+        kind, place = str(event.get("event_type")), str(event.get("index"))
         known: tuple[str, ...] = ()
         if isinstance(whole := event.get("interaction"), dict):
             merge(self.document, {name: value for name, value in whole.items() if value != [] or name != "steps"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,7 +189,7 @@ class _ResponseJoin(StreamJoin):
         kind = str(event.get("type") or name)
         if isinstance(response := event.get("response"), dict):
             self._respond(kind, response)
-            self._keep(event, ("response",))
+            self.merge_rest(event, _PLACE | {"response"})
         elif kind == "error" or (event.get("error") and "item_id" not in event):
             self.fail(event)
         elif isinstance(item := event.get("item"), dict):
@@ -224,15 +224,11 @@ class _ResponseJoin(StreamJoin):
 
     def _respond(self, kind: str, response: Json) -> None:
         self.ended = self.ended or kind in _TERMINAL
+        self.begin(response)
         output = self.document.get("output")
         merge(self.document, response)
         if output and not response.get("output"):
             self.document["output"] = output
-
-    def _keep(self, event: Json, known: Container[str] = ()) -> None:
-        left = {name: value for name, value in event.items() if name not in _PLACE and name not in known and value}
-        if left:
-            self._repeated.append(left)
 
     def _take_item(self, kind: str, event: Json, item: Json) -> None:
         items = self._done if kind.endswith(".done") else self._begun
@@ -240,11 +236,11 @@ class _ResponseJoin(StreamJoin):
         if place in items:
             self.put_aside({"earlier": items[place]})
         items[place] = item
-        self._keep(event, ("item",))
+        self.merge_rest(event, _PLACE | {"item"})
 
     def _continue(self, kind: str, event: Json) -> None:
         piece = event.get("delta")
-        self._keep(event, ("delta", "logprobs") if kind in _TEXTS else ("delta",))
+        self.merge_rest(event, _PLACE | {"delta", "logprobs"})
         if kind == "response.audio" and isinstance(piece, str):
             self._sounds += size_of(piece)
         elif kind in _TEXTS and isinstance(piece, str):
@@ -254,7 +250,7 @@ class _ResponseJoin(StreamJoin):
                 grow(into, {"logprobs": found})
         else:
             places = (kind, *(str(event.get(name)) for name in sorted(_PLACE) if name.endswith(("_id", "_index"))))
-            grow(self._loose.setdefault(places, {}), {"type": kind, "delta": piece})
+            grow(self._loose.setdefault(places, {}), {"type": kind, "delta": piece, "logprobs": event.get("logprobs")})
 
     def _repeat(self, kind: str, event: Json) -> None:
         base = kind.rpartition(".")[0]

@@ -40,6 +40,12 @@ class StreamJoin:
         """Note `[DONE]`."""
         self.ended = True
 
+    def begin(self, answer: Json) -> None:
+        """Note that *answer* begins or goes on; if it is another one than before, the former is kept apart."""
+        if self.document.get("id") and answer.get("id") not in (None, self.document["id"]):
+            self.put_aside({"earlier": self.document})
+            self.document = {}
+
     def fail(self, event: Json) -> None:
         """Take *event* for the error that ends the stream."""
         if event.get("error"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,42 +10,12 @@ from msgspec.structs import replace
 from patchbay.transcript import of_answer, of_messages
 from patchbay.values.transcript import Block, Transcript
 
-from ..simulator.asking import Asked
 from ..simulator.dialects import DIALECTS as SIMULATED
-from ..simulator.reply import Reply, Tool, Usage
+from ..simulator.reply import Tool
+from .answers import NAMES, TOOL, bytes_of, events_of, other_reply, reply, sse
 from .completeness import missing
 
-NAMES = {
-    "chat": "openai_chat",
-    "responses": "openai_responses",
-    "anthropic": "anthropic",
-    "gemini": "gemini",
-    "interactions": "gemini",
-}
-TOOL = Tool("get_weather", {"city": "Rome", "days": [1, 2.5]}, "call_1")
-TEXT = "one two\n three é 漢字 🙂 four"
 CASES = [(name, tool) for name in NAMES for tool in (None, TOOL)]
-
-
-def reply(name: str, tool: Tool | None) -> Reply:
-    asked = Asked(name, "m", True, (), usage_chunk=True, document={"input": "hi"})
-    sealed = "U2VhbGVk" * 40 if name == "responses" else ""
-    return Reply(asked, "ans-1", "item_1", "m-2", TEXT, 1_700_000_000, Usage(100, 50, 20, 7), tool, sealed=sealed)
-
-
-def events_of(name: str, tool: Tool | None) -> list[tuple[str, Any]]:
-    return json.loads(json.dumps(SIMULATED[name].events(reply(name, tool))))
-
-
-def sse(name: str, tool: Tool | None) -> bytes:
-    return b"".join(
-        (f"event: {event}\n" if event else "").encode() + b"data: " + _data(data) + b"\n\n"
-        for event, data in events_of(name, tool)
-    )
-
-
-def _data(data: Any) -> bytes:
-    return data.encode() if isinstance(data, str) else json.dumps(data, ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize(("name", "tool"), CASES)
@@ -82,7 +51,7 @@ def test_each_event_of_a_stream_is_in_it(name: str, tool: Tool | None) -> None:
 
 @pytest.mark.parametrize("tool", [None, TOOL])
 def test_the_messages_of_a_websocket_read_as_the_stream(tool: Tool | None) -> None:
-    messages = [_data(data) for _, data in events_of("responses", tool)]
+    messages = [bytes_of(data) for _, data in events_of("responses", tool)]
 
     assert of_messages(messages, "openai_responses") == of_answer(
         sse("responses", tool), "openai_responses", "", "text/event-stream"
@@ -115,3 +84,14 @@ def _compact(block: Block) -> Block:
 
 def said(found: Transcript) -> str:
     return "".join(_compact(block).text for turn in found.turns for block in turn.blocks)
+
+
+@pytest.mark.parametrize("name", ["responses", "anthropic"])
+def test_two_answers_in_one_stream_are_both_in_it(name: str) -> None:
+    first, second = events_of(name, TOOL), json.loads(json.dumps(SIMULATED[name].events(other_reply(name))))
+    messages = [bytes_of(data) for _, data in (*first, *second)]
+    found = of_messages(messages, NAMES[name])
+
+    lost = [each for _, event in (*first, *second) for each in missing(event, found)]
+
+    assert {*lost} <= {("status", "in_progress")}

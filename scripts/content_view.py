@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -120,12 +121,10 @@ def long_request(size: int) -> bytes:
 
 
 def _recorded() -> Iterator[bytes]:
-    with gzip.open(RECORDED, "rb") as file:
-        for flow in FlowReader(file).stream():
-            if isinstance(flow, http.HTTPFlow):
-                yield from (
-                    message.raw_content for message in (flow.request, flow.response) if message and message.raw_content
-                )
+    recorded = BytesIO(gzip.decompress(RECORDED.read_bytes()))
+    for flow in FlowReader(recorded).stream():
+        if isinstance(flow, http.HTTPFlow):
+            yield from filter(None, (message.raw_content for message in (flow.request, flow.response) if message))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from .terminal_log import LogLines, hides_connections
 logger = logging.getLogger(__name__)
 
 _QUIET, _FORMAT = "patchbay_quiet", "patchbay_log_format"
+_VERBOSITIES = ("termlog_verbosity", "console_eventlog_verbosity")
 _TOGETHER = 0.05  # seconds in which changes of accounts are collected
 _SWITCHED = 101  # the status of an upgrade to a WebSocket
 _FULL_WIDTH = 1_000  # cells: more than a terminal has
@@ -85,15 +86,16 @@ class Terminal:
         self._take_over()
 
     def configure(self, updated: set[str]) -> None:
-        if updated & {_QUIET, _FORMAT, "termlog_verbosity"}:
+        if updated & {_QUIET, _FORMAT, *_VERBOSITIES}:
             options = ctx.options
+            asked = [getattr(options, name, "info") for name in _VERBOSITIES]  # each program has one of them
             quiet = logging.ERROR if options.patchbay_quiet else logging.NOTSET
-            self._level = max(_LEVELS.get(options.termlog_verbosity, logging.INFO), quiet)
+            self._level = max(_LEVELS.get(asked[0], logging.INFO), quiet)
             self._format = options.patchbay_log_format
             self._log_lines.json = self._format == "json"
             if self._termlog:
                 self._termlog.setLevel(self._level)
-            hides_connections(self._level > logging.DEBUG)
+            hides_connections("debug" not in asked or options.patchbay_quiet)
 
     def running(self) -> None:
         if self._router is None:

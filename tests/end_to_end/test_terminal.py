@@ -8,6 +8,8 @@ import json
 import os
 import pty
 import re
+import signal
+import socket
 import struct
 import termios
 import threading
@@ -177,12 +179,12 @@ def test_as_json_each_line_is_an_object(tmp_path: Path) -> None:
 
 
 class Screen:
-    """A mitmdump on a terminal of its own, of *columns*, and what it has shown."""
+    """A mitmproxy on a terminal of its own, of *columns*, and what it has shown."""
 
-    def __init__(self, folder: Path, config: str, columns: int) -> None:
+    def __init__(self, folder: Path, config: str, columns: int, program: str = "mitmdump") -> None:
         (folder / "config.yaml").write_text(config)
         self.port, self.shown = free_port(), b""
-        command = [str(BIN / "mitmdump"), "-s", main_script(), "--mode", "reverse:http://patchbay.invalid",
+        command = [str(BIN / program), "-s", main_script(), "--mode", "reverse:http://patchbay.invalid",
                    "--listen-port", str(self.port), "--set", f"confdir={certificates(folder)}",
                    "--set", f"patchbay_config={folder / 'config.yaml'}"]  # fmt: skip
         self.pid, self.terminal = pty.fork()
@@ -243,6 +245,29 @@ def test_a_terminal_gets_what_fits_in_colours_and_one_that_is_stopped_holds_up_n
         finally:
             status = screen.end()
     assert status == 0 and b"Traceback" not in screen.shown
+
+
+def test_in_the_console_the_lines_stand_in_its_event_log_alone(tmp_path: Path) -> None:
+    with provider() as (base, _):
+        screen = Screen(tmp_path, settings(tmp_path, base), 160, "mitmproxy")
+        try:
+            assert eventually(lambda: b"[*:" in screen.shown or b"127.0.0.1:" in screen.shown), screen.shown
+            assert eventually(lambda: _answers(screen.port))
+            begin = len(screen.shown)
+            assert ask(f"http://127.0.0.1:{screen.port}", "s").status_code == 200
+            assert eventually(lambda: b"POST" in screen.shown[begin:], 5), screen.shown[begin:]
+            assert b"claude-code" not in screen.shown and b"OpenAI SDK" not in screen.shown
+            screen.press(b"E")
+            assert eventually(lambda: b"claude-code" in screen.shown and b"OpenAI SDK" in screen.shown)
+        finally:
+            os.kill(screen.pid, signal.SIGTERM)
+            os.waitpid(screen.pid, 0)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
+        return True
+    return False
 
 
 def test_quiet_says_nothing_and_flow_detail_gives_mitmproxy_s_lines_back(tmp_path: Path) -> None:

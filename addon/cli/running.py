@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,7 @@ import msgspec
 
 from .. import secret_patterns
 from ..proxy import control_socket
+from ..proxy.control_answers import ProxyStatus
 from ..proxy.control_socket import ControlFailed, RunningProxy
 from . import inputs
 from .inputs import EXIT_FOUND, CommandError
@@ -29,6 +31,8 @@ class Told:
 def proxies(arguments: argparse.Namespace) -> list[RunningProxy]:
     """Return the running proxies that *arguments* name. Raises CommandError where `--pid` names none of them."""
     found = control_socket.running(inputs.state_folder(inputs.settings(arguments)), os.environ)
+    if len(found) > 1 or arguments.pid:
+        found = sorted(map(_with_own_pid, found), key=lambda each: each.pid)
     if not arguments.pid:
         return found
     chosen = [each for each in found if each.pid == arguments.pid]
@@ -85,6 +89,13 @@ def say(told: Iterable[Told]) -> int:
     """Print the sentences that were *told*, each once."""
     print("\n".join(dict.fromkeys(str(each.result) for each in told)))
     return 0
+
+
+def _with_own_pid(proxy: RunningProxy) -> RunningProxy:
+    """Return *proxy* with the id of its process: the name of its socket may hold that of the one that started it."""
+    with contextlib.suppress(ControlFailed):
+        return RunningProxy(proxy.path, msgspec.convert(control_socket.ask(proxy.path, "status"), ProxyStatus).pid)
+    return proxy
 
 
 def _others(found: Sequence[RunningProxy]) -> str:

@@ -8,6 +8,7 @@ One JSON object a line: `{"command": "status", "arguments": []}` is answered by 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -103,13 +104,17 @@ def listening(folder: Path, env: Mapping[str, str], pid: int) -> tuple[socket.so
         return None
     if named:
         remove_stale([Path(named)])
+        if os.path.lexists(named):
+            raise FileExistsError(
+                errno.EEXIST, f"{VARIABLE_OF_PATH} names the socket of another proxy, or another file"
+            )
         return _listening(Path(named)), Path(named)
     remove_stale(_sockets(folder))
     for number in range(1, _SAME_NAME + 1):
         path = folder / (f"control-{pid}.sock" if number == 1 else f"control-{pid}-{number}.sock")
         if not os.path.lexists(path):
             return _listening(path), path
-    raise FileExistsError(f"{_SAME_NAME} sockets of a process {pid} are in use in {folder}")
+    raise FileExistsError(errno.EEXIST, f"{_SAME_NAME} sockets of a process {pid} are in use")
 
 
 def seconds_of(given: str) -> float:

@@ -134,6 +134,26 @@ def test_what_a_killed_proxy_leaves_disturbs_nothing(tmp_path: Path, simulator: 
     assert not _sockets(tmp_path, seconds=0.0)
 
 
+def test_instances_that_share_a_store_hear_of_each_change(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    config, mode = generic_config(tmp_path, PAIR, more="store: sqlite"), f"reverse:{simulator.url}"
+    with proxy(tmp_path, config, mode=mode) as one, proxy(tmp_path / "two", config, mode=mode) as two:
+        assert eventually(lambda: len(_sockets(tmp_path)) == 2)
+        pids = [process.process.pid for process in (one, two)]
+        first, second = PAIR
+
+        def states(pid: int) -> list[str]:
+            return [each["state"] for each in shown(tmp_path, "accounts", "--pid", str(pid))]
+
+        patchbay(tmp_path, "disable", first, "--pid", str(pids[0]))
+        patchbay(tmp_path, "cool", second, "--pid", str(pids[1]))
+        assert eventually(lambda: [states(pid) for pid in pids] == [["disabled", "paused"]] * 2)
+        patchbay(tmp_path, "enable", first, "--pid", str(pids[1]))
+        patchbay(tmp_path, "wake", second, "--pid", str(pids[0]))
+        assert eventually(lambda: [states(pid) for pid in pids] == [["healthy"] * 2] * 2)
+        assert patchbay(tmp_path, "status").count("proxy ") == 2
+
+
 def _sockets(folder: Path, seconds: float = 30.0) -> list[Path]:
     def found() -> list[Path]:
         return [each for each in (folder / "state").glob("control-*.sock") if each.name.count(".") == 1]

@@ -110,8 +110,10 @@ def test_a_replay_gets_an_account_and_an_id_of_its_own(
         page.post(f"/flows/{flow['id']}/replay")
         assert eventually(lambda wanted=2 * number: len(lines(running)) == wanted)
         first, second = simulator.truth.requests[-2:]
-        assert {first.credential, second.credential} <= set(KEYS)
+        assert first.credential == second.credential in KEYS
         assert first.body == second.body
+        one, two = lines(running)[-2:]
+        assert all(one[name] == two[name] != "" for name in ("account", "session", "session_id", "thread"))
         assert first.received_id != second.received_id
     everything = page.everything()
     assert all(flow["response"]["status_code"] == 200 for flow in page.flows())

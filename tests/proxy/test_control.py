@@ -173,6 +173,9 @@ async def test_the_environment_names_the_path_or_switches_it_off(tmp_path: Path)
     async with server(tmp_path / "state", PATCHBAY_CONTROL=named) as path:
         assert (str(path), (tmp_path / "state").exists()) == (named, False)
         assert [each.path for each in running(tmp_path, {"PATCHBAY_CONTROL": named})] == [path]
+        async with server(tmp_path / "state", PATCHBAY_CONTROL=named) as second:
+            assert (second, path.exists()) == (Path(), True), "one name for two proxies is refused"
+        assert await asked(path, "a") == ["a"]
     async with server(tmp_path / "state", PATCHBAY_CONTROL="off"):
         assert not (tmp_path / "state").exists()
 

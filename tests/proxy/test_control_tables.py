@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, strategies as st
+
+from patchbay.proxy import control_tables
+from patchbay.proxy.control_answers import AccountShown, ProxyStatus, SessionShown, TokenTotals
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (0.6, "1 s"), (59.4, "59 s"), (60, "1 m 0 s"), (552, "9 m 12 s"), (3_599, "59 m 59 s"),
+     (3_600, "1 h 0 m"), (86_399, "23 h 59 m"), (90_000, "1 d 1 h")],
+)  # fmt: skip
+def test_a_length_has_two_units_at_most(seconds: float, words: str) -> None:
+    assert control_tables.duration(seconds) == words
+
+
+def test_a_time_is_told_with_what_is_left_to_it() -> None:
+    now = time.mktime((2026, 11, 27, 12, 0, 0, 0, 0, -1))
+    assert control_tables.until(now + 552, now) == "12:09:12 (9 m 12 s)"
+    assert control_tables.until(now + 2 * 86_400, now) == "2026-11-29 12:00 (2 d 0 h)"
+    assert control_tables.until(None, now) == control_tables.until(now, now) == ""
+    assert (control_tables.ago(now - 5, now), control_tables.ago(now + 5, now)) == ("5 s ago", "0 s ago")
+    assert control_tables.ago(0.0, now) == ""
+
+
+def test_tokens_are_told_with_their_cached_share() -> None:
+    assert control_tables.tokens(TokenTotals(12_345, 9_875, 678)) == "12,345 in (79% cached) 678 out"
+    assert control_tables.tokens(TokenTotals(0, 0, 5)) == "0 in 5 out"
+    assert control_tables.tokens(TokenTotals()) == ""
+
+
+def test_columns_stand_below_each_other_and_nothing_in_them_moves_a_cursor() -> None:
+    lines = control_tables.accounts(
+        [AccountShown("a\x1b[2J", "p", "healthy"), AccountShown("b\n", state="cooling")], 0.0
+    )
+    assert [line.find("healthy") for line in lines[1:2]] == [lines[0].find("STATE")] == [lines[2].find("cooling")]
+    assert lines[1].startswith("a\\x1b[2J") and lines[2].startswith("b\\n")
+
+
+@given(st.builds(SessionShown, name=st.text(), tool=st.text(), model=st.text(), turns=st.integers(0, 10)))
+def test_a_session_is_one_line_whatever_it_is_called(session: SessionShown) -> None:
+    lines = control_tables.sessions([session], 10.0)
+    assert len(lines) == 2 and all(line.isprintable() for line in lines)
+
+
+def test_an_empty_list_has_its_titles() -> None:
+    assert len(control_tables.sessions([], 0.0)) == len(control_tables.accounts([], 0.0)) == 1
+    assert "accounts  none was used" in control_tables.status(ProxyStatus())

@@ -169,8 +169,9 @@ def _confdir(line: CommandLine) -> Path:
 
 
 def _tell_web(proxy: ProxyProcess, line: CommandLine) -> None:
+    """Say where mitmweb is, with its token: past the stream that hides what looks like a key."""
     if line.tool == "web" and not line.quiet and (found := _WEB.search(proxy.output())):
-        print(f"patchbay: mitmweb is at {found[1]}", file=sys.stderr)
+        print(f"patchbay: mitmweb is at {found[1]}", file=sys.__stderr__, flush=True)
 
 
 def _end(proxy: ProxyProcess, line: CommandLine) -> None:

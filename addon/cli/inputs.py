@@ -19,10 +19,12 @@ EXIT_FOUND = 1  # what the command looks for was found, or what it was told is r
 EXIT_USAGE = 2  # usage error, as for argparse, or an input that cannot be read
 EXIT_CODES = """\
 exit codes: 0 all is well
-            1 found: mistakes in the settings (check), a request that would be refused (explain; its notes say
-              what it does not look at), crosstalk or another verdict than the live one (verify);
+            1 found: mistakes in the settings (check), what is wrong on this machine (doctor), a request that
+              would be refused (explain; its notes say what it does not look at), crosstalk or another verdict
+              than the live one (verify);
               or not found: the running proxy, the incident, the account, the session or the host that was named
-            2 wrong usage, or an input that cannot be read: a file, the settings (except for check), the store"""
+            2 wrong usage, or an input that cannot be read: a file, the store, the settings (except for check
+              and doctor)"""
 
 
 class CommandError(Exception):

@@ -23,7 +23,7 @@ from ..launch import run as launch_run, shell_env
 from ..proxy import environment, release
 from ..settings import reader
 from ..settings.settings import Config
-from . import account_commands, explain, habits, incidents, init, shown, verify
+from . import account_commands, doctor, explain, habits, incidents, init, shown, verify
 from .inputs import EXIT_CODES, EXIT_FOUND, EXIT_USAGE, CommandError
 
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE  # as a shell counts it
@@ -245,6 +245,16 @@ COMMANDS: tuple[Command, ...] = (
         (Argument("session", {"help": "the session's name, or the begin of it"}), *_PROXY),
     ),
     Command("reload", "read the settings and keys again, in the running proxy", account_commands.reload, _PROXY),
+    Command(
+        "doctor",
+        "find what is wrong here, and what mends it",
+        doctor.doctor,
+        (
+            Argument("--ask", {"action": "store_true", "help": "also send each account's provider one cheap request"}),
+            _JSON,
+            _CONFIG,
+        ),
+    ),
     Command("version", "print the versions a bug report needs", version),
 )
 

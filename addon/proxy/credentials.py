@@ -40,6 +40,7 @@ _REPLACED_WITHIN = 0.05  # seconds in which a tool that removes a file first has
 
 FileStamp = tuple[int, ...]
 _SOUND = re.compile(r"[!-~]+")
+_MARKING = secrets.token_bytes(32)  # the key of `mark_of`: a mark is good in this process alone
 
 
 class KeyUnavailable(Exception):
@@ -326,6 +327,22 @@ def unusable(secret: Secret, env: Mapping[str, str]) -> KeyUnavailable | None:
     except KeyUnavailable as e:
         return KeyUnavailable(f"{named(secret)}: {e}", e.absent)
     return None
+
+
+def mark_of(secret: Secret, env: Mapping[str, str]) -> str:
+    """Return a digest by which equal keys are found; empty where *secret* cannot be had. Runs no command."""
+    if unusable(secret, env):
+        return ""
+    match secret.source:
+        case "literal":
+            value = secret.value
+        case "env":
+            value = _from_variable(secret, env)
+        case "file":
+            value = _from_file(secret)[0].value
+        case "cmd":
+            value = "\0".join(secret.argv)
+    return keyed.tag(_MARKING, value.strip().encode("utf-8", "surrogateescape")).hex()
 
 
 def _from_variable(secret: Secret, env: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from patchbay.cli import inputs, main as cli
+from patchbay.cli import doctor, inputs, main as cli
 from patchbay.cli.main import main
 from patchbay.proxy import environment
 from patchbay.store import master_key
@@ -36,6 +36,7 @@ RUNS = {
     "enable": ["one"],
     "unbind": ["abcd1234"],
     "reload": [],
+    "doctor": [],
     "version": [],
 }
 ROOT = Path(__file__).parent.parent.parent
@@ -195,6 +196,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "request.txt").write_text("POST /v1/chat/completions\n\n{}")
     (tmp_path / "flows").write_bytes(b"")
     master_key(tmp_path / "state")
+    monkeypatch.setattr(doctor, "CHECKS", (("settings", doctor.settings),))  # what else is wrong is the machine's
     with fake_proxy(tmp_path / "state"):
         yield tmp_path
 
@@ -238,8 +240,9 @@ def test_errors_in_the_settings_are_what_check_finds_and_other_commands_cannot_r
     (folder / "config.yaml").write_text("accounts: none")
     codes = {name: main([name, *RUNS[name]]) for name in RUNS if name not in ("run", "init", "path", "version")}
 
-    assert codes == {name: 1 if name == "check" else 2 for name in codes}
-    assert capsys.readouterr().err.count("config.yaml:1:11: accounts: must be a list, is 'none'") == len(codes)
+    assert codes == {name: 1 if name in ("check", "doctor") else 2 for name in codes}
+    told = capsys.readouterr()
+    assert (told.err + told.out).count("config.yaml:1:11: accounts: must be a list, is 'none'") == len(codes)
 
 
 # What each sub-command finds or refuses; `path` and `version` do neither. Its dump with crosstalk is in test_verify.
@@ -259,6 +262,7 @@ FINDS = {
     "enable": ["of-nowhere"],
     "unbind": ["of-nowhere"],
     "reload": ["--pid", "1"],
+    "doctor": ["--config", "mistakes.yaml"],
 }
 
 

@@ -1,0 +1,129 @@
+"""
+`patchbay doctor`: what is wrong on this machine, one line each, with the command or the line that mends it.
+
+A check is a function from the machine to findings, and a row of CHECKS. None of them uses the network; what asks the
+providers stands in `doctor_ask`. No line holds a key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from .. import secret_patterns
+from ..proxy import control_socket, environment
+from ..proxy.control_socket import ControlFailed
+from ..settings import reader
+from ..settings.settings import Config
+from . import doctor_accounts, doctor_ask, doctor_machine, doctor_tools
+from .examined import DEFAULT_ADDRESS, ExaminedMachine, MachineFault, RunningAddresses
+from .inputs import EXIT_FOUND
+from .terminal import visible
+
+Check = Callable[[ExaminedMachine], Iterator[MachineFault]]
+
+
+def settings(machine: ExaminedMachine) -> Iterator[MachineFault]:
+    """The settings file, its mistakes and its warnings."""
+    if machine.settings is None and not machine.mistakes:
+        yield MachineFault("problem", f"there are no settings at {machine.file}", "patchbay init")
+    for mistake in machine.mistakes:
+        yield MachineFault("problem", mistake, f"correct that line, then: patchbay check {machine.file}")
+    for warning in machine.settings.warnings if machine.settings else ():
+        if "environment variable" not in warning:  # `keys` tells of those
+            yield MachineFault("warning", warning, f"correct that line, then: patchbay check {machine.file}")
+
+
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("settings", settings),
+    ("keys", doctor_accounts.keys),
+    ("duplicate keys", doctor_accounts.duplicates),
+    ("accounts", doctor_accounts.accounts),
+    ("mode", doctor_accounts.mode),
+    ("permissions", doctor_machine.permissions),
+    ("state folder", doctor_machine.state_folder),
+    ("store and cooldowns", doctor_accounts.store),
+    ("port", doctor_machine.port),
+    ("mitmproxy", doctor_machine.packages),
+    ("certificates", doctor_machine.certificates),
+    ("clock", doctor_machine.clock),
+    ("TLS key log", doctor_machine.key_log),
+    ("base URLs of tools", doctor_tools.base_urls),
+    ("proxy variables", doctor_tools.proxy_variables),
+    ("switches of tools", doctor_tools.switches),
+)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Look for what is wrong on this machine; with --ask, also send each account's provider one cheap request."""
+    machine = look(arguments.config, Path.home(), Path.cwd())
+    checks = (*CHECKS, ("providers", doctor_ask.providers)) if arguments.ask else CHECKS
+    found = examined(machine, checks)
+    if arguments.json:
+        print(json.dumps({"checks": [name for name, _ in checks], "findings": [_plain(each) for each in found]}))
+    else:
+        for each in found:
+            print(line(each))
+        print(_summary(machine, found, len(checks)))
+    return EXIT_FOUND if any(each.level != "note" for each in found) else 0
+
+
+def look(named: str | None, home: Path, folder: Path) -> ExaminedMachine:
+    """Return this machine with the settings file that is *named*, or else found."""
+    file = environment.settings_file(named)
+    machine = ExaminedMachine(dict(os.environ), home, folder, file, now=time.time())
+    try:
+        text = environment.text_of(file)
+    except OSError as e:
+        missing = isinstance(e, FileNotFoundError) and named is None
+        return machine if missing else replace(machine, mistakes=(environment.told(e, file),))
+    try:
+        found = reader.load(text, str(file), env=machine.env)
+    except reader.ConfigError as e:
+        return replace(machine, mistakes=tuple(str(e).splitlines()))
+    return replace(machine, settings=found, running=_running(found, machine))
+
+
+def _running(found: Config, machine: ExaminedMachine) -> tuple[RunningAddresses, ...]:
+    told = []
+    for proxy in control_socket.running(Path(found.state).expanduser(), machine.env):
+        try:
+            status = control_socket.ask(proxy.path, "status", patience=2.0)
+            told.append(RunningAddresses(tuple(status["addresses"]), tuple(status["kinds"]), status["pid"]))
+        except (ControlFailed, LookupError, TypeError):
+            continue
+    return tuple(told)
+
+
+def examined(machine: ExaminedMachine, checks: tuple[tuple[str, Check], ...] = CHECKS) -> list[MachineFault]:
+    """Return what *checks* find, the problems first. A check that fails is a finding too."""
+    found: list[MachineFault] = []
+    for name, check in checks:
+        try:
+            found += check(machine)
+        except Exception as e:  # the others are still worth their lines
+            found.append(MachineFault("note", f"{name} could not be looked at: {type(e).__name__}", ""))
+    return sorted(found, key=lambda each: ("problem", "warning", "note").index(each.level))
+
+
+def line(found: MachineFault) -> str:
+    """Return the line of *found*."""
+    text = f"{found.level}: {found.what}" + (f"  →  {found.mend}" if found.mend else "")
+    return secret_patterns.covered(visible(text))
+
+
+def _plain(found: MachineFault) -> dict[str, str]:
+    return {name: secret_patterns.covered(visible(text)) for name, text in asdict(found).items()}
+
+
+def _summary(machine: ExaminedMachine, found: list[MachineFault], checks: int) -> str:
+    wrong = sum(each.level != "note" for each in found)
+    where = f"{machine.file}; " if machine.settings else ""
+    proxies = ", ".join(address for each in machine.running for address in each.addresses)
+    runs = f"a proxy runs at {proxies}" if proxies else f"no proxy runs (it would at {DEFAULT_ADDRESS})"
+    return secret_patterns.covered(f"{where}{runs}; looked at {checks} things, wrong: {wrong}")

@@ -1,0 +1,205 @@
+"""What `patchbay doctor` finds in the settings of tools on this machine: do they point here, and rightly?"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .. import dialects
+from ..values.http import is_loopback
+from .examined import ExaminedMachine, MachineFault, place
+
+_LARGEST = 4 << 20  # bytes of a settings file
+_LINE = re.compile(r"^\s*(?:export\s+)?([A-Z_][A-Z0-9_]*)\s*=\s*[\"']?([^\"'\s#]+)", re.MULTILINE)
+_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+_HERE = frozenset(("127.0.0.1", "localhost", "*", "127.0.0.0/8"))
+# By protocol: the variables of base URLs, and the path that a base URL of ours must have.
+_VARIABLES = {
+    "ANTHROPIC_BASE_URL": "anthropic", "OPENAI_BASE_URL": "openai", "OPENAI_API_BASE": "openai",
+    "GOOGLE_GEMINI_BASE_URL": "gemini",
+}  # fmt: skip
+_PATHS = {"anthropic": "", "openai": "/v1", "gemini": ""}
+# Switches by which a tool asks another service than its base URL names: the tool, and its base URL's variable.
+_SWITCHES = {
+    "CLAUDE_CODE_USE_BEDROCK": ("Claude Code", "ANTHROPIC_BASE_URL"),
+    "CLAUDE_CODE_USE_VERTEX": ("Claude Code", "ANTHROPIC_BASE_URL"),
+    "GOOGLE_GENAI_USE_VERTEXAI": ("Gemini CLI", "GOOGLE_GEMINI_BASE_URL"),
+    "GOOGLE_GENAI_USE_GCA": ("Gemini CLI", "GOOGLE_GEMINI_BASE_URL"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NamedUrl:
+    """A base URL of a *protocol*: what names it, and *where*. The *mend* has `{url}` in the place of the right one."""
+
+    where: str
+    protocol: str
+    url: str
+    mend: str
+
+
+def base_urls(machine: ExaminedMachine) -> Iterator[MachineFault]:
+    """Base URLs that do not lead here although they look so, or lead here wrongly."""
+    for named in found(machine):
+        yield from _of(named, machine)
+
+
+def found(machine: ExaminedMachine) -> Iterator[NamedUrl]:
+    """Yield the base URLs in the environment and in the settings of known tools."""
+    for name, protocol in _VARIABLES.items():
+        if value := machine.env.get(name, ""):
+            yield NamedUrl(name, protocol, value, f"export {name}={{url}}")
+    for path, read in _FILES:
+        for root in (machine.home, machine.folder):
+            file = root / path
+            with suppress(OSError, ValueError, AttributeError, TypeError):  # a tool's file may be anything
+                if file.is_file() and file.stat().st_size <= _LARGEST:
+                    yield from read(file, file.read_text(encoding="utf-8"))
+
+
+def _of(named: NamedUrl, machine: ExaminedMachine) -> Iterator[MachineFault]:
+    host, port = place(named.url)
+    if not is_loopback(host):
+        yield MachineFault(
+            "note", f"{named.where} leads to {host or 'no server'}, past Patchbay", _mend(named, machine)
+        )
+        return
+    if machine.is_ours(named.url, "proxy") and not machine.is_ours(named.url, "base"):
+        told = f"{named.where} names the listener on port {port}, which is an HTTP proxy"
+        yield MachineFault("problem", told, f"use it as HTTPS_PROXY, or start with --mode reverse:…: {named.url}")
+    elif not machine.is_ours(named.url):
+        ours = ", ".join(machine.addresses())
+        yield MachineFault(
+            "problem", f"{named.where} leads to port {port}, and Patchbay's are {ours}", _mend(named, machine)
+        )
+    elif wrong := _wrong(named):
+        yield MachineFault("problem", f"{named.where}: {wrong}", _mend(named, machine))
+
+
+def _wrong(named: NamedUrl) -> str:
+    """Return what is wrong with the scheme or the path of a base URL of ours."""
+    parts, right = urlsplit(named.url), _PATHS[named.protocol]
+    if parts.scheme == "https":
+        return "it begins with https://, and the listener takes http://"
+    path = parts.path
+    if path.endswith("/") and path != "/":
+        return f"it ends in `/` ({path}), so every request has `//`"
+    path = path.rstrip("/")
+    if path == right:
+        return ""
+    if dialects.endpoint("POST", path).kind == "generation":
+        return f"it ends in the path of an endpoint ({path})"
+    if path in (right + "/v1", right + "/v1beta"):
+        return f"it ends in {path}, and the tool adds its version itself, so that it is there twice"
+    if not path:
+        return f"it lacks {right} at its end"
+    return f"its path is {path}, and should be {right or 'empty'}"
+
+
+def _mend(named: NamedUrl, machine: ExaminedMachine) -> str:
+    ours = machine.addresses("base") or machine.addresses()
+    return named.mend.format(url=ours[0] + _PATHS[named.protocol]) if ours else ""
+
+
+# -- files of tools ----------------------------------------------------------------------------------------------------
+
+
+def _json(text: str) -> dict[str, Any]:
+    """Read JSON with comments and trailing commas, as these tools do. Raises ValueError."""
+    read = json.loads(_COMMENT.sub(lambda match: match[1] or "", text))
+    return read if isinstance(read, dict) else {}
+
+
+def _claude(file: Path, text: str) -> Iterator[NamedUrl]:
+    yield from _in_json(file, _json(text).get("env", {}), "env")
+
+
+def _gemini(file: Path, text: str) -> Iterator[NamedUrl]:
+    for name, value in _LINE.findall(text):
+        if name in _VARIABLES:
+            yield NamedUrl(f"{name} in {file}", _VARIABLES[name], value, f"{name}={{url}} in {file}")
+
+
+def _qwen(file: Path, text: str) -> Iterator[NamedUrl]:
+    read = _json(text)
+    yield from _in_json(file, read.get("env", {}), "env")
+    if url := read.get("security", {}).get("auth", {}).get("baseUrl"):
+        yield NamedUrl(f"security.auth.baseUrl in {file}", "openai", str(url), f'"baseUrl": "{{url}}" in {file}')
+
+
+def _in_json(file: Path, variables: dict[str, Any], section: str) -> Iterator[NamedUrl]:
+    for name, value in variables.items():
+        if name in _VARIABLES and value:
+            mend = f'"{name}": "{{url}}" under {section} in {file}'
+            yield NamedUrl(f"{name} in {file}", _VARIABLES[name], str(value), mend)
+
+
+def _codex(file: Path, text: str) -> Iterator[NamedUrl]:
+    read = tomllib.loads(text)
+    for name, provider in read.get("model_providers", {}).items():
+        if url := provider.get("base_url"):
+            mend = f'base_url = "{{url}}" under [model_providers.{name}] in {file}'
+            yield NamedUrl(f"model_providers.{name} in {file}", "openai", str(url), mend)
+
+
+_OPENCODE = {"anthropic": "/v1", "google": "/v1beta"}  # its providers whose base URL has another path than the SDK's
+
+
+def _opencode(file: Path, text: str) -> Iterator[NamedUrl]:
+    for name, provider in _json(text).get("provider", {}).items():
+        url = str(provider.get("options", {}).get("baseURL") or "")
+        if url and name in _OPENCODE:  # `…/v1` and `…/v1beta` are right there: then it is the plain address
+            url = url.removesuffix(_OPENCODE[name])
+        if url:
+            protocol = {"anthropic": "anthropic", "google": "gemini"}.get(name, "openai")
+            mend = f'"baseURL": "{{url}}{_OPENCODE.get(name, "")}" of provider {name} in {file}'
+            yield NamedUrl(f"provider {name} in {file}", protocol, url, mend)
+
+
+_FILES: tuple[tuple[str, Callable[[Path, str], Iterator[NamedUrl]]], ...] = (
+    (".claude/settings.json", _claude),
+    (".claude/settings.local.json", _claude),
+    (".codex/config.toml", _codex),
+    (".gemini/.env", _gemini),
+    (".qwen/.env", _gemini),
+    (".qwen/settings.json", _qwen),
+    (".config/opencode/opencode.json", _opencode),
+    (".config/opencode/opencode.jsonc", _opencode),
+    ("opencode.json", _opencode),
+    ("opencode.jsonc", _opencode),
+)
+
+
+# -- variables ---------------------------------------------------------------------------------------------------------
+
+
+def proxy_variables(machine: ExaminedMachine) -> Iterator[MachineFault]:
+    """A proxy that is none, or one that takes what is meant for this machine."""
+    used = {name: machine.env[name] for name in _PROXIES if machine.env.get(name)}
+    for name, value in used.items():
+        if machine.is_ours(value, "base") and not machine.is_ours(value, "proxy"):
+            told = f"{name} names Patchbay's listener, which takes the place of a provider and is no HTTP proxy"
+            yield MachineFault("problem", told, f"unset {name}; export ANTHROPIC_BASE_URL={value} (or its like)")
+    passed = {each.strip() for name in ("NO_PROXY", "no_proxy") for each in machine.env.get(name, "").split(",")}
+    ours = [each.where for each in found(machine) if machine.is_ours(each.url)]
+    outer = [name for name, value in used.items() if not machine.is_ours(value)]
+    if outer and ours and not passed & _HERE:
+        told = f"{outer[0]} is set and NO_PROXY lacks 127.0.0.1: requests for {ours[0]} go to that proxy"
+        yield MachineFault("problem", told, "export NO_PROXY=127.0.0.1,localhost")
+
+
+def switches(machine: ExaminedMachine) -> Iterator[MachineFault]:
+    """Switches by which a tool does not ask its base URL."""
+    for name, (tool, variable) in _SWITCHES.items():
+        if machine.env.get(name, "").lower() not in ("", "0", "false") and machine.is_ours(
+            machine.env.get(variable, "")
+        ):
+            yield MachineFault("problem", f"{name} is set: {tool} does not ask {variable}", f"unset {name}")

@@ -48,6 +48,7 @@ class StreamJoin:
 
     def fail(self, event: Json) -> None:
         """Take *event* for the error that ends the stream."""
+        self.ended = True
         if event.get("error"):
             self.merge_rest(event, ("type", "error"))
             self.document["error"] = event["error"]

@@ -12,11 +12,13 @@ from ..answer.json_stream import JsonElements
 from ..answer.sse import ServerSentEvents
 from ..body import MISSING, decoded
 from ..dialects.members import JsonMembers, details, error_text
+from ..dialects.transcript_form import TranscriptForm
 from ..media_types import EVENTS, media_type
 from ..values.transcript import Block, Detail, Transcript, TranscriptTurn
 
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
+_COMPLAINTS = ("message", "detail", "error_description")  # an answer with no more than one of these is an error
 Events = Iterable[tuple[str, bytes]]  # the name of each event, and its data
 
 
@@ -76,14 +78,17 @@ def _answer(body: bytes, dialect: str, suffix: str, content_type: str) -> Transc
 
 
 def _whole(data: dict[str, Any], dialect: str, suffix: str) -> Transcript:
-    spoken = dialects.of(dialect if dialects.of(dialect).has_shape(data) else dialects.shape_of(data) or dialect)
-    found = spoken.transcript.answer(suffix, data)
-    if found.turns or found.error or found.usage or not any(isinstance(data.get(name), str) for name in _COMPLAINTS):
+    found = _spoken(data, dialect).answer(suffix, data)
+    if found.turns or found.error or found.usage:
         return found
-    return Transcript(error=error_text(JsonMembers(data)))
+    complains = isinstance(data.get("detail"), list) or any(isinstance(data.get(name), str) for name in _COMPLAINTS)
+    return Transcript(error=error_text(JsonMembers(data))) if complains else found
 
 
-_COMPLAINTS = ("message", "detail", "error_description")  # an answer with no more than one of these is an error
+def _spoken(data: dict[str, Any], dialect: str) -> TranscriptForm:
+    """Return how to read *data*, which may have the shape of another dialect than the one that was asked."""
+    shape = "" if dialects.of(dialect).has_shape(data) else dialects.shape_of(data)
+    return dialects.of(shape if shape in dialects.BY_NAME else dialect).transcript
 
 
 def _listed(data: list[Any], body: bytes, dialect: str, suffix: str) -> Transcript:
@@ -125,8 +130,7 @@ def _joined(events: Iterable[tuple[str, Any]], dialect: str, suffix: str) -> Tra
                 aside.append({"type": name, "data": event})
             continue
         if join is None:
-            shape = dialects.shape_of(event)
-            form = dialects.of(shape).transcript if shape in dialects.BY_NAME else form
+            form = _spoken(event, dialect)
             join = form.join()
         join.feed(name, event)
     if join is None:

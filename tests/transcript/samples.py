@@ -43,10 +43,10 @@ def request_of(dialect: str, size: int, words: int, seed: int = 1) -> bytes:
 def _messages(text: str, at: str) -> list[Any]:
     use = {"type": "tool_use", "id": at, "name": "Read", "input": {"path": text[:40], "lines": [1, 2]}}
     result = {"type": "tool_result", "tool_use_id": at, "content": [{"type": "text", "text": text}]}
-    cached = {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
+    said = {"type": "text", "text": text}
     return [
         {"role": "assistant", "content": [{"type": "text", "text": text}, use]},
-        {"role": "user", "content": [result, cached]},
+        {"role": "user", "content": [result, said]},
     ]
 
 

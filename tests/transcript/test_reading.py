@@ -190,3 +190,60 @@ def _with_nulls(value: Any, name: str = "") -> Any:
     if not isinstance(value, dict) or (name in ("args", "response") or (name == "input" and "a" in value)):
         return value
     return {**{inner: _with_nulls(each, inner) for inner, each in value.items()}, "nothing": None}
+
+
+ERRORS = [
+    ("openai_chat", {"error": {"message": "no such key", "type": "invalid_request_error", "code": "invalid_api_key"}}),
+    ("openai_chat", [{"error": {"message": "no such key", "code": 400}}]),
+    ("openai_chat", {"error": "no such key", "code": "x"}),
+    ("openai_chat", {"object": "error", "message": "no such key", "type": "NotFound"}),
+    ("openai_responses", {"id": "r", "object": "response", "status": "failed", "error": {"message": "no such key"}}),
+    ("openai_responses", {"type": "error", "message": "no such key", "code": "c"}),
+    ("anthropic", {"type": "error", "error": {"type": "api_error", "message": "no such key"}, "request_id": "req"}),
+    ("gemini", {"error": {"code": 400, "message": "no such key", "details": [{"@type": "x", "retryDelay": "3s"}]}}),
+    ("gemini", [{"error": {"code": 400, "message": "no such key"}}]),
+    ("anthropic", {"message": "no such key"}),
+    ("", {"detail": "no such key"}),
+    ("", {"error": "invalid_request", "error_description": "no such key"}),
+]
+
+
+@pytest.mark.parametrize(("dialect", "body"), ERRORS)
+def test_an_error_of_any_shape_says_its_sentence(dialect: str, body: Any) -> None:
+    found = of_answer(json.dumps(body).encode(), dialect)
+
+    assert found.error and "no such key" in (found.error.message, *(each.value for each in found.error.details))
+    assert missing(body, found) == []
+
+
+@pytest.mark.parametrize(("dialect", "body"), [each for each in ERRORS if isinstance(each[1], dict)])
+def test_an_error_in_a_stream_is_its_end(dialect: str, body: Any) -> None:
+    found = of_answer(sse([body]), dialect, "", "text/event-stream")
+
+    assert missing(body, found) == []
+    assert found.is_stream and (found.error is None or not found.is_cut)
+
+
+OTHERS = [
+    ("/completions", {"model": "m", "prompt": "once upon"}, {"choices": [{"index": 0, "text": "a time"}]}, "a time"),
+    ("/embeddings", {"model": "m", "input": ["once upon"]}, {"object": "list", "data": [
+        {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}]}, "[0.5,0.25]"),
+    ("/audio/transcriptions", {"model": "m", "prompt": "once upon"}, {"text": "a time"}, "a time"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("suffix", "request_", "answer", "text"), OTHERS)
+def test_what_is_no_chat_is_read_too(suffix: str, request_: Any, answer: Any, text: str) -> None:
+    asked = of_request(json.dumps(request_).encode(), "openai_chat", suffix)
+    found = of_answer(json.dumps(answer).encode(), "openai_chat", suffix)
+
+    assert [block.text for turn in asked.turns for block in turn.blocks] == ["once upon"]
+    assert [block.text for turn in found.turns for block in turn.blocks] == [text]
+
+
+@pytest.mark.parametrize("asked", ["anthropic", "gemini", ""])
+def test_an_answer_in_the_shape_of_another_dialect_is_read_as_that(asked: str) -> None:
+    chunk = {"choices": [{"index": 0, "delta": {"content": "not for you"}}]}
+    found = of_answer(sse([chunk]), asked, "", "text/event-stream")
+
+    assert [block.text for turn in found.turns for block in turn.blocks] == ["not for you"]

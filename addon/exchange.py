@@ -53,6 +53,7 @@ class Attempt:
     reached: bool = True  # the upstream may have seen the request: neither its connection nor its key failed
     broken: bool = False  # the connection failed, or a timeout ended it: no answer came, or half of one
     lost: bool = False  # the connection ended under the request; other requests on it may be the cause
+    key_replaced: bool = False  # it was refused under a key that its account no longer has
     slow: bool = False  # given up while the upstream may be working on it: the request must not be repeated
     lacks: str = ""  # why an answer of a good status is no answer
     # when the attempt is over; an error event sets *outcome* and *error* already

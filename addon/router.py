@@ -509,6 +509,7 @@ class Router:
             self._serve(exchange, attempt, now)
         # in shadow it was the client's own key: its failure says nothing about the account
         counts = self.config.mode == "serve" or outcome.kind == "ok"
+        counts = counts and not (outcome.kind == "auth" and attempt.key_replaced)
         told = outcome if counts else Outcome("cancelled", scope="exchange")
         # a key that cannot be had here is no matter of the request, however many accounts lack theirs
         keyless = outcome.kind == "auth" and not attempt.reached

@@ -16,7 +16,7 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ class Credentials:
         self.value(secret)
         over = self._held[secret].over
         if over is not None and self._now() >= over:
-            raise KeyUnavailable(f"{named(secret)}: {logins.expired(over, secret.tool)}")
+            raise KeyUnavailable(f"{logins.expired(over, secret.tool)} ({named(secret)})")  # a message may be cut
 
     def value(self, secret: Secret) -> str:
         """Return the value of *secret* from memory. Raises KeyUnavailable."""
@@ -198,6 +198,11 @@ class Credentials:
     def state_of(self, secrets: Iterable[Secret]) -> tuple[str, ...]:
         """Return what differs when one of *secrets* has another value."""
         return tuple(map(self.fingerprint, secrets))
+
+    def is_replaced(self, secrets: Sequence[Secret], state: tuple[str, ...]) -> bool:
+        """Whether one of *secrets* has another value than in *state*, or its file or variable has changed since."""
+        kept = (secret for secret in secrets if secret.source in ("file", "env"))
+        return self.state_of(secrets) != state or not all(map(self._is_fresh, kept))
 
     def fingerprint(self, secret: Secret) -> str:
         """Return a digest that changes with *secret* or its value. Its key is this process's own."""

@@ -24,7 +24,7 @@ from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..exchange import Exchange
 from ..router import Router
 from ..values.account import Timeouts
-from ..values.answer import AnswerEvent, Reaction
+from ..values.answer import AnswerEvent, Head, Reaction
 from ..values.decision import Decision, Refusal, session_name
 from ..values.http import Client, Endpoint, Headers, Origin
 from . import own_responses
@@ -34,6 +34,8 @@ from .header_fields import HeaderFields, as_text
 from .redacted_heads import RedactedHeads, names_credential
 from .upstream_request import UpstreamRequest, check_destination
 from .websocket_layer import PatchbayWebsocket
+
+_UNAUTHORIZED = 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,9 @@ class ExchangeDriver:
         exchange = self.exchange
         if exchange is None:
             return "deliver"
+        if isinstance(event, Head) and event.status == _UNAUTHORIZED and exchange.attempt:
+            secrets = exchange.attempt.lease.account.secrets
+            exchange.attempt.key_replaced = self._around.keys.is_replaced(secrets, self.sent_with)
         reaction = self._around.router.answered(exchange, event, self._around.now())
         if exchange.attempt and exchange.attempt.alarm:
             self._around.alarm(self._flow, exchange)

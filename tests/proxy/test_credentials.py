@@ -829,7 +829,7 @@ def test_a_login_that_is_over_is_not_used_and_says_what_renews_it(tmp_path: Path
     assert got(keys, secret) == "tok-first"
 
     now.now = OVER
-    with pytest.raises(KeyUnavailable, match=r"login expired at 2027-01-15 08:00:00 UTC; run `codex` once$"):
+    with pytest.raises(KeyUnavailable, match=r"login expired at 2027-01-15 08:00:00 UTC; run `codex` once \(file:"):
         asyncio.run(keys.ready(secret))
 
     login(tmp_path / "auth.json", "tok-second", over=OVER + 3600)

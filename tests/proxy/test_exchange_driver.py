@@ -457,3 +457,20 @@ def test_in_shadow_the_route_decides_nothing(shadowed: ShadowDriver) -> None:
     assert shadowed.ready
     shadowed.closed = True
     assert not shadowed.ready
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_key_that_was_replaced_meanwhile_is_not_held_against_its_account(replaced: bool) -> None:
+    """Other requests may have been sent under the former key of a login that its tool has renewed."""
+    driven = Driven()
+    driven.sent()
+    if replaced:
+        driven.driver.sent_with = ("the state of the former key",)
+    refusal = b'{"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}}'
+    for event in (Head(401, Headers([("content-type", "application/json")])), Chunk(refusal), End()):
+        driven.driver.answered(event)
+
+    rests = driven.router.accounts.health.reason("main", "m", driven.driver._around.now())
+    assert (rests == "") is replaced
+    exchange = driven.driver.exchange
+    assert exchange and exchange.attempts[-1].outcome and exchange.attempts[-1].outcome.kind == "auth"

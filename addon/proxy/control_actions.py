@@ -196,7 +196,7 @@ def _reason(status: AccountStatus, rest: str) -> str:
     if status.state == "disabled":
         return status.reason or "in the settings"
     models = [each.lane for each in status.lanes if each.until is not None]
-    return f"{rest} ({', '.join(models)})" if rest and models else rest
+    return f"{rest} for {', '.join(models)}" if rest and models else rest
 
 
 def _how_to_enable(account: Account) -> str:

@@ -1541,6 +1541,7 @@ def test_a_conversation_that_was_unbound_goes_elsewhere_where_it_can():
     assert (moved.account.id != home, moved.binding) == (True, "new")
     assert {each.account: each.reason for each in moved.candidates}[home] == "this conversation was unbound from it"
     assert serve(accounts, ask()).account.id == moved.account.id
+    assert not accounts._left, "it has a home again"
     assert accounts.unbind("unknown") == frozenset()
 
 

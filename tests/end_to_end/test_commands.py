@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import re
 import signal
+import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +17,15 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 
-from ..simulator import Simulator
+from patchbay.cli.main import main
+
+from ..ports import free_port
+from ..simulator import Simulator, simulator_thread
 from .conftest import KEYS
 from .dialogue import body, credential, path
-from .harness import ROOT, Proxy, eventually, generic_config, proxy
+from .harness import Proxy, eventually, generic_config, proxy
 from .test_replay import Web
 
 NAMES = {name: key for key, name in KEYS.items()}
@@ -28,11 +35,12 @@ PAIR = dict(list(NAMES.items())[:2])
 
 
 def patchbay(folder: Path, *arguments: str, code: int = 0) -> str:
-    """Run the command line beside the proxy of *folder*; return what it printed."""
-    command = [sys.executable, "-m", "patchbay.cli", *arguments, "--config", str(folder / "config.yaml")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    """Run the command line beside the proxy of *folder*, in this process; return what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        ended = main([*arguments, "--config", str(folder / "config.yaml")])
+    assert ended == code, printed.getvalue()
+    return printed.getvalue()
 
 
 def shown(folder: Path, *arguments: str) -> Any:
@@ -65,7 +73,7 @@ def test_a_cooldown_is_seen_and_ended(running: Proxy, tmp_path: Path, simulator:
     for each in found:
         assert (each["state"], each["reason"].startswith("rate limited")) == ("cooling", True)
         assert 500 < each["until"] - now <= 601
-    assert "(9 m " in patchbay(tmp_path, "accounts")
+    assert re.search(r"\((9 m \d+|10 m 0) s\)", patchbay(tmp_path, "accounts"))
     assert eventually(lambda: len(running.account_changes) == 2)
     for change in running.account_changes:
         assert (change["change"], change["retry_after"]) == ("rests", 600.0)
@@ -214,3 +222,51 @@ def test_a_command_line_that_is_pasted_is_served_in_the_same_session(
 
 def _pasted(line: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["bash"], input=line.encode(), capture_output=True, timeout=60, check=False)  # noqa: S607
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, Web, Simulator, dict[str, int]]]:
+    """mitmweb with a listener of each kind, before a provider with a certificate."""
+    folder = tmp_path_factory.mktemp("house")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    with simulator_thread(dict(KEYS), tls=folder / "server.pem") as provider:
+        origin, ports = f"https://localhost:{provider.port}", {name: free_port() for name in ("one port", "proxy")}
+        settings = generic_config(folder, PAIR).replace("base_url: reverse", f"base_url: '{origin}'")
+        modes = (
+            "--mode",
+            f"reverse:http://patchbay.invalid@{ports['one port']}",
+            "--mode",
+            f"regular@{ports['proxy']}",
+        )
+        trusts = ("--set", f"ssl_verify_upstream_trusted_ca={folder / 'ca.pem'}")
+        with proxy(folder, settings, *modes, *trusts, mode=f"reverse:{origin}", program="mitmweb") as running:
+            yield running, Web(running), provider, ports | {"reverse": running.port}
+
+
+@pytest.mark.parametrize("way", ["one port", "proxy", "reverse"])
+def test_a_command_line_takes_the_way_of_its_flow(
+    house: tuple[Proxy, Web, Simulator, dict[str, int]], way: str
+) -> None:
+    running, web, provider, ports = house
+    web.post("/clear")
+    before, seen = len(running.journal.splitlines()), len(provider.truth.requests)
+    base = f"https://localhost:{provider.port if way == 'proxy' else ports[way]}"
+    if way == "one port":
+        base = base.replace("https", "http")
+    trusted = ssl.create_default_context(cafile=running.folder / "mitmproxy" / "mitmproxy-ca-cert.pem")
+    through = f"http://127.0.0.1:{ports['proxy']}" if way == "proxy" else None
+    headers = credential("openai_chat", CLIENT) | {"x-session-id": f"session by {way}"}
+    with httpx.Client(verify=trusted, proxy=through, trust_env=False, timeout=30) as client:
+        assert client.post(f"{base}/v1/chat/completions", json=body("openai_chat", ["hi"]), headers=headers).is_success
+    line = typed(web, "patchbay.curl", "~m POST")
+    assert (f"--proxy http://127.0.0.1:{ports['proxy']}" in line) == (way == "proxy")
+
+    done = _pasted(line)
+    assert (done.returncode, done.stderr) == (0, b""), line
+    one, two = provider.truth.requests[seen:]
+    assert (one.account, one.body) == (two.account, two.body)
+    assert eventually(lambda: len(running.journal.splitlines()) == before + 2)
+    first, second = [json.loads(each) for each in running.journal.splitlines()][-2:]
+    assert [first[name] for name in KEPT] == [second[name] for name in KEPT]

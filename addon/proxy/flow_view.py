@@ -8,7 +8,8 @@ is to the conversation, and how much of the prompt came from a cache.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 
 from mitmproxy import http
 
@@ -32,12 +33,30 @@ _FIRST = (
 _CACHED_FROM = 1024  # tokens of a prompt from which providers cache it; a shorter one tells nothing
 
 
+def _harmless[**P](shown: Callable[P, None]) -> Callable[P, None]:
+    """Let a failure of *shown* cost the comment alone, and one line of the log: no exchange ends by it."""
+    told: set[str] = set()
+
+    @wraps(shown)
+    def harmless(*args: P.args, **more: P.kwargs) -> None:
+        try:
+            shown(*args, **more)
+        except Exception as e:
+            if (kind := type(e).__name__) not in told:
+                told.add(kind)
+                logger.error("a comment could not be made: %s", kind)
+
+    return harmless
+
+
+@_harmless
 def show(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
     """Put the comment and the mark of *decision* on *flow*."""
     flow.comment = _with_leaks(comment(exchange, decision), _leaks(flow))
     flow.marked = _MARKS.get(decision.verdict, flow.marked) or (":warning:" if _leaks(flow) else "")
 
 
+@_harmless
 def show_message(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
     """Do the same for an exchange on the WebSocket *flow*; crosstalk in an earlier one stays in the comment."""
     show(flow, exchange, decision)
@@ -48,14 +67,12 @@ def show_message(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) ->
         )
 
 
+@_harmless
 def show_lease(flow: http.HTTPFlow, exchange: Exchange, lease: Lease) -> None:
-    """Put the comment of a request that is under way on *flow*: its account and its session. Never raises."""
-    try:
-        parts = [*_placed(lease.account.id, lease.binding), *_named(exchange.identity.affinity, exchange.identity.tier)]
-        parts += [*_moved(lease.left, lease.left_because), "under way"]
-        flow.comment = _with_leaks(" · ".join(parts), _leaks(flow))
-    except Exception as e:  # a comment is not worth a request
-        logger.error("no comment: %s", type(e).__name__)
+    """Put the comment of a request that is under way on *flow*: its account and its session."""
+    parts = [*_placed(lease.account.id, lease.binding), *_named(exchange.identity.affinity, exchange.identity.tier)]
+    parts += [*_moved(lease.left, lease.left_because), "under way"]
+    flow.comment = _with_leaks(" · ".join(parts), _leaks(flow))
 
 
 def show_leak(flow: http.HTTPFlow, leak: Leak) -> bool:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mitmproxy import flowfilter
 from mitmproxy.test import tflow
 
 from patchbay.proxy import flow_view
@@ -119,10 +120,13 @@ def test_a_request_under_way_shows_its_account_and_its_session() -> None:
 
 
 def test_a_comment_that_cannot_be_made_costs_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once, however often it happens."""
     flow = tflow.tflow()
-    flow_view.show_lease(flow, under_way(), leased(binding="of another release"))
+    for _ in range(3):
+        flow_view.show_lease(flow, under_way(), leased(binding="of another release"))
+    flow_view.show(flow, *decided(binding="of another release"))
     assert flow.comment == ""
-    assert caplog.messages == ["no comment: KeyError"]
+    assert caplog.messages == ["a comment could not be made: KeyError"] * 2  # under way, and at the end
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -155,6 +159,23 @@ def test_an_answer_that_two_requests_got_is_disputed() -> None:
     flow_view.show_leak(flow, Leak("0011", "pb1-theirs", disputed=True))
     assert flow.comment == "DISPUTED: exchange 0011 got the same answer as pb1-theirs: one of the two is another's"
     assert flow.marked == ":mine:"  # a mark of the user's stays
+
+
+def test_one_search_finds_both_sides_of_a_crosstalk() -> None:
+    """By what an alarm names: the victim's exchange, the request that received its answer, either session."""
+    receiver, victim, other = tflow.tflow(), tflow.tflow(), tflow.tflow()
+    exchange, decision = decided("crosstalk", session="e718a2c40b1d4f6e")
+    found = Finding("tag", "ids", "proof", "body id", "pb1-theirs", "pb1-own", "0011", victim_session="1d31dd26ffff")
+    exchange.verdict = Verdict("crosstalk", (found,), "", "0011")
+    flow_view.show(receiver, exchange, decision)
+    flow_view.show_leak(victim, LEAK)
+    flow_view.show(victim, *decided(session="1d31dd26ffffffff"))
+    flow_view.show(other, *decided())
+
+    for searched in ("0011", "pb1-theirs", "e718a2c4", "1d31dd26"):
+        matches = flowfilter.parse(f"~comment {searched}")
+        assert matches is not None
+        assert [bool(matches(flow)) for flow in (receiver, victim, other)] == [True, True, False], searched
 
 
 def test_crosstalk_on_a_socket_stays_in_the_comment_of_later_answers() -> None:

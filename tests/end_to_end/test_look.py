@@ -216,3 +216,23 @@ def test_a_request_whose_body_lost_a_secret_is_not_replayed(tmp_path: Path) -> N
 
     assert [body for _, _, body in server.arrived] == [asked.body]
     assert [flow.response and flow.response.status_code for flow in flows(again)] == [400]
+
+
+def test_behind_another_proxy_a_login_passes_alike(tmp_path: Path) -> None:
+    password = "bWU6dGhlLXBhc3N3b3JkLW9mLXRoZS1wcm94eQ=="
+    options = ("-v", "--set", "flow_detail=4", "-w", "all.mitm", "--set", "upstream_auth=me:the-password-of-the-proxy")
+    with (
+        login() as server,
+        proxy(tmp_path / "far", UNREAD, *LOOK, "-w", "far.mitm", mode="regular") as far,
+        proxy(tmp_path / "near", UNREAD, *LOOK, *options, mode=f"upstream:{far.url}") as near,
+    ):
+        for asked in ASKS:
+            answer, _ = raw_answer(f"http://127.0.0.1:{server.port}", asked, near.url)
+            assert answer == asked.answer
+        near.interrupt()
+        far.interrupt()
+
+    assert [(path, body) for path, _, body in server.arrived] == [(asked.path, asked.body) for asked in ASKS]
+    everything = files(tmp_path)
+    assert [value for asked in ASKS for value in (*asked.secrets, password) if value.encode() in everything] == []
+    assert len(flows(tmp_path / "near" / "all.mitm")) == len(flows(tmp_path / "far" / "far.mitm")) == len(ASKS)

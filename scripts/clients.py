@@ -1,9 +1,9 @@
 """
 Runs the released clients through a real mitmdump with Patchbay to a simulated provider, and prints what held.
 
-Each client asks twice in one conversation and once in another, in reverse mode, as a regular proxy with the CA, and
-through a regular proxy that only looks, inside a network namespace that has only loopback. They are installed from the
-npm registry into a cache folder first.
+Each client asks twice in one conversation and once in another, in reverse mode, as a regular proxy with the CA, through
+a regular proxy that only looks, and by `patchbay run`, inside a network namespace that has only loopback. They are
+installed from the npm registry into a cache folder first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mitmproxy.certs import CertStore
 
 from patchbay.values import header_names
 from patchbay.values.decision import Decision
-from scripts import clients_errors, clients_look
+from scripts import clients_errors, clients_look, clients_run
 from scripts.clients_recipes import KEY, RECIPES, Recipe
 from tests.end_to_end.harness import Proxy, generic_config, proxy
 from tests.simulator import Simulator, simulator_thread
@@ -45,7 +45,7 @@ OFFICIAL = {
     "gemini": "https://generativelanguage.googleapis.com",
 }
 HOSTS = tuple(url.removeprefix("https://") for url in OFFICIAL.values())
-INSTALL_SECONDS, TURN_SECONDS, ALL_SECONDS, ERRORS_SECONDS = 240, 120, 900, 3000
+INSTALL_SECONDS, TURN_SECONDS, ALL_SECONDS, ERRORS_SECONDS = 240, 120, 1500, 3000
 NOT_RUN = 0  # the exit code where there is nothing to run with: it says so, and fails nobody
 
 
@@ -92,7 +92,7 @@ class Room:
         return self.proxy.url if self.mode == "reverse" else OFFICIAL[recipe.provider]
 
 
-MODES = ("reverse", "regular", "look")
+MODES = ("reverse", "regular", "look", "run")
 CHECKS = ("together", "apart", "stream", "keys")
 
 
@@ -236,7 +236,7 @@ def _in_mode(mode: str, recipes: Sequence[Recipe], versions: Mapping[str, str], 
         for recipe in there:
             if version := versions.get(recipe.name):
                 talks[recipe.name] = _run(recipe, _program(recipe, version), room)
-                if room.proxy.process.poll() is not None:
+                if mode != "run" and room.proxy.process.poll() is not None:
                     raise RuntimeError(f"the proxy ended:\n{room.proxy.log}")
     ran = [recipe for recipe in there if recipe.name in talks]
     cells = [_judged(recipe, versions[recipe.name], room, talks[recipe.name]) for recipe in ran]
@@ -259,6 +259,10 @@ def _room(mode: str, folder: Path) -> Iterator[Room]:
     trust = ("--set", f"ssl_verify_upstream_trusted_ca={ca}")
     if mode == "look":
         keys, flows = {KEY: "the client's own"}, clients_look.options(folder)
+    if mode == "run":  # each command has a proxy of its own
+        with simulator_thread(keys, tls=certificate, port=443) as simulator:
+            yield Room(mode, clients_run.placeholder(folder, _official_config(folder)), simulator, folder)
+        return
     with (
         simulator_thread(keys, tls=certificate, port=443) as simulator,
         proxy(folder, _official_config(folder), *flows, *trust, mode="regular") as started,
@@ -297,9 +301,10 @@ def _run(recipe: Recipe, program: Path, room: Room) -> tuple[Talk, Talk]:
     home = room.folder / "homes" / recipe.name
     first, other = Talk(), Talk()
     environment = _environment(recipe, home, room)
-    _ask(program, recipe.first(_question(first, "What is a patch bay?")), environment, home / "one", first)
-    _ask(program, recipe.next(_question(first, "And what is crosstalk?")), environment, home / "one", first)
-    _ask(program, recipe.first(_question(other, "What is a patch bay?")), environment, home / "two", other)
+    words = (*(clients_run.command(room.folder) if room.mode == "run" else ()), str(program))
+    _ask(words, recipe.first(_question(first, "What is a patch bay?")), environment, home / "one", first)
+    _ask(words, recipe.next(_question(first, "And what is crosstalk?")), environment, home / "one", first)
+    _ask(words, recipe.first(_question(other, "What is a patch bay?")), environment, home / "two", other)
     return first, other
 
 
@@ -313,6 +318,8 @@ def _environment(recipe: Recipe, home: Path, room: Room) -> dict[str, str]:
     own = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "XDG_DATA_HOME": str(home / ".local" / "share"),
            "XDG_CACHE_HOME": str(home / ".cache"), "XDG_STATE_HOME": str(home / ".local" / "state"), "NO_COLOR": "1",
            "CI": "1", "DISABLE_TELEMETRY": "1", "DISABLE_AUTOUPDATER": "1"}  # fmt: skip
+    if room.mode == "run":
+        return {**kept, **own, **clients_run.ENVIRONMENT}
     if room.mode != "reverse":
         address = room.proxy.url
         own |= dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), address)
@@ -321,10 +328,12 @@ def _environment(recipe: Recipe, home: Path, room: Room) -> dict[str, str]:
     return {**kept, **own, **recipe.home(home, room.url(recipe))}
 
 
-def _ask(program: Path, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, talk: Talk) -> None:
+def _ask(
+    words: Sequence[str], arguments: Sequence[str], environment: Mapping[str, str], folder: Path, talk: Talk
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
-        [str(program), *arguments], cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL,
+        [*words, *arguments], cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     try:
@@ -414,6 +423,7 @@ def _show(cells: Sequence[Cell]) -> None:
     print(f"\n{sum(cell.holds for cell in cells)} of {len(cells)} hold")
     print("together: both turns of a conversation on one account; apart: the other conversation is told from it;")
     print("stream: every answer arrived whole; keys: no account's key is written anywhere, and no client's key went up")
+    print("run: the same with `patchbay run -- TOOL`, for a tool without settings or a key of its own")
     print("look: both turns in one session; the client's own key went up, and is written nowhere")
 
 

@@ -22,6 +22,7 @@ from ..simulator.play import Play
 from .dialogue import DIALECTS, body, credential, path
 from .harness import Proxy, eventually, proxy
 
+CHAT = "openai_chat"
 OWN = "sk-client-key-that-stays-here"
 VERSION = "2024-10-21"
 # Members that one provider or another takes, and that most of them refuse.
@@ -29,7 +30,7 @@ REFUSED = ("request_id", "rid", "session_id", "thread_id", "model_id", "metadata
 STRICT = sorted(set(PRESETS) - {"morpheus", "sglang"})
 BASE_PATHS = {
     "openrouter": "/api/v1", "groq": "/openai/v1", "generic": "", "pristine": "", "anthropic": "", "gemini": "",
-    "azure": "", "azure-new": "/openai/v1", "litellm": "",
+    "azure": "", "azure-new": "/openai/v1", "litellm": "", "claude_login": "", "codex_login": "/backend-api/codex",
 }  # fmt: skip
 NAMES = (*PRESETS, "azure-new")
 KEYS = {name: f"sk-real-{name}-{'02468ace' * 4}" for name in NAMES}
@@ -103,7 +104,8 @@ def upstream(house: House) -> Iterator[Simulator]:
 
 def spoken(name: str) -> list[str]:
     families = PRESETS[name].families
-    return [d for d in DIALECTS if ("openai" if d.startswith("openai") else d) in families]
+    found = [d for d in DIALECTS if ("openai" if d.startswith("openai") else d) in families]
+    return ["openai_responses"] if PRESETS[name].endpoints else found
 
 
 @pytest.fixture
@@ -145,10 +147,12 @@ def test_the_key_goes_where_the_provider_looks_for_it(house: House, name: str) -
         ("ollama", "/v1/chat/completions"),
         ("azure", "/openai/deployments/dep%2F1/chat/completions"),
         ("azure-new", "/openai/v1/chat/completions"),
+        ("codex_login", "/backend-api/codex/responses"),
+        ("claude_login", "/v1/messages"),
     ],
 )
 def test_the_path_is_the_provider_s(house: House, name: str, expected: str) -> None:
-    _, record, _ = house.ask(name)
+    _, record, _ = house.ask(name, spoken(name.removesuffix("-new"))[0])
 
     assert record.path == expected
     assert record.query == (f"api-version={VERSION}" if name == "azure" else "")
@@ -201,7 +205,9 @@ def test_an_id_that_comes_back_makes_the_answer_clean_if_it_comes_from_the_engin
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["buffered", "streamed"])
-@pytest.mark.parametrize("name", sorted(set(PRESETS) - {"generic", "morpheus", "anthropic", "gemini"}))
+@pytest.mark.parametrize(
+    "name", sorted(name for name in set(PRESETS) - {"generic", "morpheus"} if CHAT in spoken(name))
+)
 def test_a_provider_s_own_ids_are_no_alarm(house: House, upstream: Simulator, name: str, stream: bool) -> None:
     upstream.fault("echo", {"mode": "own"}, account=name)
     upstream.fault("blank_first", account=name, streaming=True)

@@ -138,4 +138,7 @@ def _next(file: Path, accounts: Sequence[FoundKey], machine: Machine) -> str:
 
 
 def _asked(question: str) -> bool:
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        return False

@@ -216,6 +216,19 @@ def test_what_it_writes_passes_the_check(
 
 
 @pytest.mark.parametrize(
+    ("said", "agreed"), [("y", True), (" YES ", True), ("", False), ("n", False), (EOFError, False)]
+)
+def test_only_a_yes_is_one(monkeypatch: pytest.MonkeyPatch, said: str | type[Exception], agreed: bool) -> None:
+    def answer(_: str) -> str:
+        if isinstance(said, str):
+            return said
+        raise said
+
+    monkeypatch.setattr("builtins.input", answer)
+    assert init._asked("Use it?") is agreed
+
+
+@pytest.mark.parametrize(
     ("file", "content", "preset"),
     [
         (".claude/.credentials.json", {"claudeAiOauth": {"accessToken": "tok-0123456789abcdef"}}, "claude_login"),

@@ -310,6 +310,19 @@ async def test_such_an_option_at_the_start_refuses_it(tmp_path: Path, caplog: py
 
 
 @in_loop
+async def test_a_proxy_that_only_looks_reads_no_settings_and_writes_nothing(tmp_path: Path) -> None:
+    with patchbay(tmp_path, "this is: no settings file", patchbay_look=True) as addon:
+        config = service(addon).router.config
+        ctx.options.update(patchbay_config=str(tmp_path / "nowhere.yaml"))
+        with pytest.raises(OptionsError, match="takes effect at the next start"):
+            ctx.options.update(patchbay_look=False)
+
+        assert (config.looks, config.accounts, config.journal.path, config.store) == (True, (), "", "memory")
+        assert service(addon).router.config is config
+    assert [each.name for each in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@in_loop
 async def test_options_that_do_not_matter_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     with patchbay(tmp_path):

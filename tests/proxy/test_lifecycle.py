@@ -32,6 +32,7 @@ from patchbay.proxy.lifecycle import Lifecycle
 from patchbay.proxy.loaded_flows import LoadedFlows
 from patchbay.proxy.persistence import Persistence
 from patchbay.proxy.reload import FIXED
+from patchbay.values.account import LoginFile
 
 from .addon import ACCOUNTS, ask, driver, flow, in_loop, patchbay, patchbay_of_a_fixture, service
 
@@ -197,6 +198,8 @@ def another(value: Any) -> Any:
             return value ^ {"x"}
         case Mapping():
             return {**value, "x": "none"}
+        case None:  # of a provider
+            return LoginFile("tool", "~/login.json", "/token")
     raise TypeError(f"no other value for {value!r}")
 
 

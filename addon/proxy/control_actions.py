@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from ..accounts import refusals
+from ..accounts.absent import Absent
 from ..accounts.status import AccountStatus
 from ..router import Router
 from ..values.account import Account
@@ -65,7 +67,9 @@ class ControlActions:
                 f"session {found.name} had no exchange since the proxy started; its home is {found.home}"
             )
         metadata = flow_record.metadata_of(last.decision.encoded(), last.candidates, last.evidence)
-        return ExchangeShown(found.session, found.last, last.decision.request_id, decision_card.rows(metadata))
+        why = [("refused", last.refusal)] if last.refusal else []
+        rows = [*decision_card.rows(metadata), *why]
+        return ExchangeShown(found.session, found.last, last.decision.request_id, rows)
 
     def incidents(self) -> list[str]:
         """Return a line for each recorded incident, the newest last."""
@@ -172,13 +176,12 @@ def accounts_of(router: Router, served: Mapping[str, int], now: float) -> list[A
 
 
 def _account(router: Router, status: AccountStatus, account: Account | None, served: int, now: float) -> AccountShown:
-    rest = router.accounts.changes.present(status.account, now)
     lanes = [LaneShown(each.lane, each.state, each.reason, each.until) for each in status.lanes]
     return AccountShown(
         account=status.account,
         provider=status.provider,
         state=status.state,
-        reason=_reason(status, rest.reason if rest else ""),
+        reason=_reason(router, status, now),
         until=None if status.state == "disabled" else status.deadline,
         in_flight=status.in_flight,
         queue=status.waiting,
@@ -192,11 +195,17 @@ def _account(router: Router, status: AccountStatus, account: Account | None, ser
     )
 
 
-def _reason(status: AccountStatus, rest: str) -> str:
+def _reason(router: Router, status: AccountStatus, now: float) -> str:
+    """Return why an account is not used, each cause with its models; that of the longest rest first."""
     if status.state == "disabled":
         return status.reason or "in the settings"
-    models = [each.lane for each in status.lanes if each.until is not None]
-    return f"{rest} for {', '.join(models)}" if rest and models else rest
+    models: dict[str, list[str]] = {}
+    found = [each for each in router.accounts.health.troubles(status.account) if each[1].until > now]
+    for lane, cooldown in sorted(found, key=lambda each: -each[1].until):
+        cause, detail = refusals.cause_of_cooldown(cooldown.kind, cooldown.outcome)
+        reason = refusals.reason(Absent(status.account, status.provider, cause, detail, cooldown.hinted))
+        models.setdefault(reason, []).extend([lane] if lane else [])
+    return "; ".join(f"{reason} for {', '.join(lanes)}" if lanes else reason for reason, lanes in models.items())
 
 
 def _how_to_enable(account: Account) -> str:

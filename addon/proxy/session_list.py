@@ -38,11 +38,12 @@ class _Tokens:
 
 @dataclass(frozen=True, slots=True)
 class LastExchange:
-    """The last exchange of a conversation, with the accounts and the signals that were considered."""
+    """The last exchange of a conversation, with what was considered, and the message of its *refusal* (empty: none)."""
 
     decision: Decision
     candidates: tuple[Candidate, ...]
     evidence: tuple[Evidence, ...]
+    refusal: str = ""
 
 
 @dataclass(slots=True)
@@ -73,7 +74,8 @@ class SessionList:
         try:
             self._count(decision)
             if decision.session:
-                self._add(LastExchange(decision, exchange.candidates, exchange.identity.evidence))
+                refusal = exchange.refusal.message if exchange.refusal else ""
+                self._add(LastExchange(decision, exchange.candidates, exchange.identity.evidence, refusal))
         except Exception as e:  # what is shown must not break an exchange
             if not self._has_failed:
                 logger.warning("patchbay: the list of sessions is not complete: %s", type(e).__name__)

@@ -17,6 +17,7 @@ from mitmproxy.exceptions import CommandError
 from mitmproxy.http import HTTPFlow
 
 from patchbay.accounts.bindings import Binding, Key
+from patchbay.accounts.outcome import Outcome
 from patchbay.proxy import control_socket, control_tables
 from patchbay.proxy.commands import PatchbayCommands
 from patchbay.proxy.control_socket import ControlFailed
@@ -131,6 +132,30 @@ async def test_an_account_is_paused_and_woken(addon: Patchbay) -> None:
     assert health.available("one", "m", time.time())
     title, first, _ = bar(addon, "patchbay.accounts")
     assert (title.split()[0], first.split()) == ("ACCOUNT", ["one", "healthy", "0", "0", "0", "0"])
+
+
+@in_loop
+async def test_every_cause_of_a_rest_is_told_with_its_models(addon: Patchbay) -> None:
+    router, now = service(addon).router, time.time()
+    for model, until in (("n", now + 300), ("m", now + 300), ("o", now + 40)):
+        router.accounts.health.record_outcome("one", model, Outcome("rate", until, certain=True), now)
+    router.state.pause("one", now + 90, now)
+    router.accounts.health.record_outcome("one", "p", Outcome("auth", scope="account"), now)
+    one, _ = await commands(addon).run("accounts", ())
+    assert (one.state, one.reason) == ("auth-failed", "key refused; rate limited for n, m, o; paused by a command")
+
+
+@in_loop
+async def test_a_refused_exchange_is_explained_by_its_message(addon: Patchbay) -> None:
+    for name in ("one", "two"):
+        bar(addon, f"patchbay.disable {name}")
+        bar(addon, f"patchbay.enable {name}")
+        bar(addon, f"patchbay.cool {name} 100")
+    asked = await ask(addon, flow(x_session_id="s"))
+    assert asked.response and asked.response.status_code == 503
+    await addon.response(asked)
+    told = await commands(addon).run("explain", (bar(addon, "patchbay.sessions.options")[0],))
+    assert "one: paused by a command until" in dict(told.rows)["refused"]
 
 
 @in_loop

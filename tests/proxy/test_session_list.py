@@ -33,7 +33,7 @@ def told(*decisions: Decision, **reasons: str) -> SessionList:
     """Return the list after *decisions*; *reasons* are why an account was not chosen."""
     made = SessionList()
     candidates = tuple(Candidate(name, why) for name, why in reasons.items())
-    exchange: Any = SimpleNamespace(candidates=candidates, identity=SimpleNamespace(evidence=()))
+    exchange: Any = SimpleNamespace(candidates=candidates, identity=SimpleNamespace(evidence=()), refusal=None)
     for each in decisions:
         made.record(exchange, each)
     return made

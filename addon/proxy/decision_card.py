@@ -60,7 +60,9 @@ def _account(line: Mapping[str, Any]) -> str:
 
 
 def _others(line: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-    """Return why the other accounts were not taken; nothing where the home had no rival."""
+    """Return why the other accounts were not taken, where the conversation moved or none served it."""
+    if line.get("binding") != "reselected" and line.get("account"):
+        return ""
     found = metadata.get(names.CANDIDATES)
     if not isinstance(found, dict):
         return ""
@@ -91,10 +93,12 @@ def _verdict(line: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     parts = []
     if kind in ("crosstalk", "suspect"):
         parts = [kind.upper() if kind == "crosstalk" else kind]
-        for each in names.records(line.get("findings"))[:3]:
+        parts.append(f"victim {names.text(line, 'victim') or 'unknown'}")
+        found = names.records(line.get("findings"))
+        for each in found[:1]:
             where, expected, received = (names.text(each, name) for name in ("where", "expected", "received"))
             parts.append(f"{where}: expected {expected}, received {received}")
-        parts.append(f"victim {names.text(line, 'victim') or 'unknown'}")
+        parts += [f"{len(found) - 1} more findings"] if len(found) > 1 else []
     elif kind == "clean":
         parts = ["clean" + (f": the request id came back ({echo})" if echo else "")]
     parts += [flow_view.leaked(each) for each in names.records(metadata.get(names.LEAKED_TO))]

@@ -100,7 +100,7 @@ class Pane:
 
     def rule(self, title: str, note: str = "", line: str = "━") -> None:
         """Add a blank line, and a rule with *title* in it and *note* at its end."""
-        title, note = safe(title).replace("\n", " "), safe(note).replace("\n", " ")
+        title, note = (_shortened(safe(text).replace("\n", " "), self.width // 2 - 5) for text in (title, note))
         begin, end = f"{line * 2} {title} ", f" {note} {line * 2}" if note else ""
         fill = self.width - columns(begin) - columns(end)
         self.blank()
@@ -125,6 +125,10 @@ def wrapped(text: str, width: int) -> Iterator[str]:
             yield line
         else:
             yield from _broken(line, width)
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if columns(text) <= width else f"{text[: _reach(text, 0, width - 1)]}…"
 
 
 def _broken(line: str, width: int) -> Iterator[str]:

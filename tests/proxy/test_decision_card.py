@@ -56,6 +56,10 @@ def test_a_move_names_every_attempt() -> None:
     assert "away · rate · 429 · 0.10 s | home-1 · ok · 200 · 2.00 s" in found["moved"]
 
 
+def test_at_home_the_other_accounts_do_not_matter() -> None:
+    assert "others" not in card({names.CANDIDATES: {"home-1": "", "third": "lower priority"}})
+
+
 def test_it_says_where_the_name_of_the_session_stood() -> None:
     evidence = [{"where": "body x", "used": False}, {"where": "header x-session-id", "used": True}]
 
@@ -70,7 +74,7 @@ def test_it_says_where_the_name_of_the_session_stood() -> None:
         (
             {"verdict": "crosstalk", "victim": "v",
              "findings": [{"where": "body id", "expected": "a", "received": "b"}]},
-            "CROSSTALK · body id: expected a, received b · victim v",
+            "CROSSTALK · victim v · body id: expected a, received b",
         ),
         ({"verdict": "suspect"}, "suspect · victim unknown"),
     ],

@@ -103,3 +103,11 @@ def test_a_rule_fills_the_line() -> None:
 
     assert str(shown) == "━━ user  ━━━━━ the newest ━━".replace("━━━━━ t", "━━━━━━━ t")
     assert columns(str(shown)) == 30
+
+
+@given(TEXTS, TEXTS, st.integers(20, 120))
+def test_a_rule_is_never_wider_than_the_pane(title: str, note: str, width: int) -> None:
+    shown = pane(width, 100)
+    shown.rule(title, note)
+
+    assert columns(str(shown)) <= width

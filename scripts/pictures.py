@@ -31,7 +31,7 @@ from .screen import Screen, screen
 Turn = Callable[[str, dict[str, str], list[str], bool], str]
 
 PICTURES = ROOT / "docs" / "pictures"
-WIDTH, HEIGHT = 1280, 540
+WIDTH, HEIGHT = 1440, 560
 KEYS = {"claude-home": "sk-home-0123456789abcdef0123", "claude-work": "sk-work-0123456789abcdef0123"}
 ROW = "[...document.querySelectorAll('.flow-table tbody tr')].filter(row => row.textContent.includes('{}')).at(-1)"
 SYSTEM = "You are a careful engineer. Answer briefly, and read a file before you speak of it. "
@@ -92,7 +92,7 @@ def _conversations(folder: Path, page: browser.Page) -> None:
     ):
         for dialect in DIALECTS:
             _ask(patchbay.url, dialect)
-        page.resize(1440, 860)
+        page.resize(WIDTH, 760)
         page.open(f"http://127.0.0.1:{patchbay.web_port}/?token=look")
         for dialect in DIALECTS:
             row = ROW.format(path(dialect, stream=True).partition("?")[0])

@@ -15,13 +15,11 @@ from ..accounts import refusals
 from ..proxy.credentials import Credentials, KeyUnavailable
 from ..values import header_names
 from ..values.account import Account, CredentialHeader
-from ..values.http import Endpoint, Origin, is_loopback
+from ..values.http import Origin, is_loopback
 from .examined import ExaminedMachine, MachineFault
 
 _PATIENCE = 10.0  # seconds
 _SKEW = 60.0  # seconds between our clock and a provider's that are worth a line
-_PATHS = {"gemini": "/v1beta/models"}  # of the list of models, by family; else OpenAI's
-_HEADERS = {"anthropic": {"anthropic-version": "2023-06-01"}}  # by family
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +100,17 @@ def _request(account: Account, machine: ExaminedMachine) -> tuple[str, dict[str,
             await keys.ready(secret)
 
     asyncio.run(ready())
-    family = sorted(account.provider.families)[0] if account.provider.families else ""
-    path = _PATHS.get(family, "/v1/models")
-    endpoint = dialects.endpoint("GET", path)
-    if family == "anthropic":
-        endpoint = Endpoint(family, family, "resource", path)
-    path = upstream_url.join(account, path, endpoint)
+    # a server that speaks several protocols has the list of the first
+    family = next((each for each in dialects.FAMILIES if each in account.provider.families), "")
+    protocol = dialects.of_family(family)
+    named = dialects.endpoint("GET", protocol.models_path)
+    readings = upstream_url.readings(named, protocol.models_path, {})
+    endpoint = next((each for each in readings if each.family == family), named)
+    path = upstream_url.join(account, protocol.models_path, endpoint)
     headers = {
         "user-agent": "patchbay-doctor",
         "accept": "application/json",
-        **_HEADERS.get(family, {}),
+        **protocol.models_headers,
         **account.headers,
     }
     headers |= {each.name: f"{each.scheme}{keys.value(each.secret)}" for each in account.secret_headers}

@@ -21,12 +21,10 @@ _LINE = re.compile(r"^\s*(?:export\s+)?([A-Z_][A-Z0-9_]*)\s*=\s*[\"']?([^\"'\s#]
 _COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _HERE = frozenset(("127.0.0.1", "localhost", "*", "127.0.0.0/8"))
-# By protocol: the variables of base URLs, and the path that a base URL of ours must have.
+# The variables of base URLs, and the path that a base URL of ours must have there.
 _VARIABLES = {
-    "ANTHROPIC_BASE_URL": "anthropic", "OPENAI_BASE_URL": "openai", "OPENAI_API_BASE": "openai",
-    "GOOGLE_GEMINI_BASE_URL": "gemini",
+    "ANTHROPIC_BASE_URL": "", "OPENAI_BASE_URL": "/v1", "OPENAI_API_BASE": "/v1", "GOOGLE_GEMINI_BASE_URL": "",
 }  # fmt: skip
-_PATHS = {"anthropic": "", "openai": "/v1", "gemini": ""}
 # Switches by which a tool asks another service than its base URL names: the tool, and its base URL's variable.
 _SWITCHES = {
     "CLAUDE_CODE_USE_BEDROCK": ("Claude Code", "ANTHROPIC_BASE_URL"),
@@ -38,10 +36,14 @@ _SWITCHES = {
 
 @dataclass(frozen=True, slots=True)
 class NamedUrl:
-    """A base URL of a *protocol*: what names it, and *where*. The *mend* has `{url}` in the place of the right one."""
+    """
+    A base URL, and *where* it is named. One of ours has the *path* there.
+
+    The *mend* has `{url}` in the place of the right one.
+    """
 
     where: str
-    protocol: str
+    path: str
     url: str
     mend: str
 
@@ -54,9 +56,9 @@ def base_urls(machine: ExaminedMachine) -> Iterator[MachineFault]:
 
 def found(machine: ExaminedMachine) -> Iterator[NamedUrl]:
     """Yield the base URLs in the environment and in the settings of known tools."""
-    for name, protocol in _VARIABLES.items():
+    for name, path in _VARIABLES.items():
         if value := machine.env.get(name, ""):
-            yield NamedUrl(name, protocol, value, f"export {name}={{url}}")
+            yield NamedUrl(name, path, value, f"export {name}={{url}}")
     for path, read in _FILES:
         for root in (machine.home, machine.folder):
             file = root / path
@@ -86,7 +88,7 @@ def _of(named: NamedUrl, machine: ExaminedMachine) -> Iterator[MachineFault]:
 
 def _wrong(named: NamedUrl) -> str:
     """Return what is wrong with the scheme or the path of a base URL of ours."""
-    parts, right = urlsplit(named.url), _PATHS[named.protocol]
+    parts, right = urlsplit(named.url), named.path
     if parts.scheme == "https":
         return "it begins with https://, and the listener takes http://"
     path = parts.path
@@ -106,7 +108,7 @@ def _wrong(named: NamedUrl) -> str:
 
 def _mend(named: NamedUrl, machine: ExaminedMachine) -> str:
     ours = machine.addresses("base") or machine.addresses()
-    return named.mend.format(url=ours[0] + _PATHS[named.protocol]) if ours else ""
+    return named.mend.format(url=ours[0] + named.path) if ours else ""
 
 
 # -- files of tools ----------------------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ def _qwen(file: Path, text: str) -> Iterator[NamedUrl]:
     read = _json(text)
     yield from _in_json(file, read.get("env", {}), "env")
     if url := read.get("security", {}).get("auth", {}).get("baseUrl"):
-        yield NamedUrl(f"security.auth.baseUrl in {file}", "openai", str(url), f'"baseUrl": "{{url}}" in {file}')
+        yield NamedUrl(f"security.auth.baseUrl in {file}", "/v1", str(url), f'"baseUrl": "{{url}}" in {file}')
 
 
 def _in_json(file: Path, variables: dict[str, Any], section: str) -> Iterator[NamedUrl]:
@@ -147,21 +149,17 @@ def _codex(file: Path, text: str) -> Iterator[NamedUrl]:
     for name, provider in read.get("model_providers", {}).items():
         if url := provider.get("base_url"):
             mend = f'base_url = "{{url}}" under [model_providers.{name}] in {file}'
-            yield NamedUrl(f"model_providers.{name} in {file}", "openai", str(url), mend)
+            yield NamedUrl(f"model_providers.{name} in {file}", "/v1", str(url), mend)
 
 
-_OPENCODE = {"anthropic": "/v1", "google": "/v1beta"}  # its providers whose base URL has another path than the SDK's
+_OPENCODE = {"google": "/v1beta"}  # its providers whose base URL ends in another version
 
 
 def _opencode(file: Path, text: str) -> Iterator[NamedUrl]:
     for name, provider in _json(text).get("provider", {}).items():
-        url = str(provider.get("options", {}).get("baseURL") or "")
-        if url and name in _OPENCODE:  # `…/v1` and `…/v1beta` are right there: then it is the plain address
-            url = url.removesuffix(_OPENCODE[name])
-        if url:
-            protocol = {"anthropic": "anthropic", "google": "gemini"}.get(name, "openai")
-            mend = f'"baseURL": "{{url}}{_OPENCODE.get(name, "")}" of provider {name} in {file}'
-            yield NamedUrl(f"provider {name} in {file}", protocol, url, mend)
+        if url := provider.get("options", {}).get("baseURL"):
+            mend = f'"baseURL": "{{url}}" of provider {name} in {file}'
+            yield NamedUrl(f"provider {name} in {file}", _OPENCODE.get(name, "/v1"), str(url), mend)
 
 
 _FILES: tuple[tuple[str, Callable[[Path, str], Iterator[NamedUrl]]], ...] = (

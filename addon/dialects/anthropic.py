@@ -364,6 +364,7 @@ DIALECT = Dialect(
     vendor="Anthropic",
     endpoint=_endpoint,
     tool_paths=("/api/claude_", "/api/event_logging", "/api/oauth", "/api/organizations", "/api/hello", "/api/eval"),
+    models_headers={"anthropic-version": "2023-06-01"},
     path_words=frozenset(
         "messages complete count_tokens batches cancel skills projects publishers anthropic models rawPredict"
         " streamRawPredict".split()

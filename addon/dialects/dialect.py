@@ -51,6 +51,8 @@ class Dialect:
     # paths
     endpoint: Callable[[str, str], Endpoint | None]  # by method and path; None: a path of another dialect
     tool_paths: tuple[str, ...] = ()  # prefixes of the paths by which its vendor's tools do anything else than the API
+    models_path: str = "/v1/models"  # of the list of models, which costs nothing
+    models_headers: Mapping[str, str] = field(default_factory=dict)  # that a request for it needs besides the key
     path_words: frozenset[str] = frozenset()  # in the case that its servers expect
     shared_paths: frozenset[str] = frozenset()  # `/models` and the like below `/v1`, which other dialects have too
     is_marked: Callable[[Container[str], str], bool] = lambda headers, query: False  # only this dialect's clients do so

@@ -346,6 +346,7 @@ DIALECT = Dialect(
     family=_NAME,
     vendor="Gemini",
     endpoint=_endpoint,
+    models_path="/v1beta/models",
     path_words=_VERBS
     | frozenset(
         "models projects publishers tunedModels endpoints dynamic cachedContents files batches operations"

@@ -370,3 +370,30 @@ def test_a_line_has_what_and_mend(bench: Bench) -> None:
     assert doctor.line(MachineFault("problem", "a\nb", "c")) == "problem: a\\nb  →  c"
     assert examined.place("http://[::1") == ("", 0)
     assert stat.S_IMODE((bench.home / "config.yaml").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("account", "path", "headers"),
+    [
+        ("provider: openai", "/v1/models", {"authorization": f"Bearer {KEY}"}),
+        ("provider: anthropic", "/v1/models", {"x-api-key": KEY, "anthropic-version": "2023-06-01"}),
+        ("provider: gemini", "/v1beta/models", {"x-goog-api-key": KEY}),
+        (
+            "provider: generic, base_url: 'https://llm.example/api/v1'", "/api/v1/models",
+            {"authorization": f"Bearer {KEY}"},
+        ),
+        (
+            "provider: openai, headers: {OpenAI-Organization: org-1}", "/v1/models",
+            {"authorization": f"Bearer {KEY}", "OpenAI-Organization": "org-1"},
+        ),
+    ],
+)  # fmt: skip
+def test_the_list_of_models_is_asked_for_as_the_provider_wants_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, account: str, path: str, headers: dict[str, str]
+) -> None:
+    bench.write("config.yaml", f"state: {bench.state}\naccounts: [{{id: one, key: env:KEY_ONE, {account}}}]\n")
+    at = bench.machine(monkeypatch)
+    assert at.settings is not None
+    asked, sent = doctor.doctor_ask._request(at.settings.accounts[0], at)
+    assert asked == path
+    assert {name: value for name, value in sent.items() if name not in ("user-agent", "accept")} == headers

@@ -127,7 +127,7 @@ class Credentials:
         self.value(secret)
         over = self._held[secret].over
         if over is not None and self._now() >= over:
-            raise KeyUnavailable(f"{logins.expired(over, secret.tool)} ({named(secret)})")  # a message may be cut
+            raise KeyUnavailable(logins.expired(over, secret.tool))
 
     def value(self, secret: Secret) -> str:
         """Return the value of *secret* from memory. Raises KeyUnavailable."""
@@ -139,13 +139,15 @@ class Credentials:
         return held.value
 
     async def refresh(self, secret: Secret) -> bool:
-        """Read *secret* anew, as after a 401. Say whether its value changed; a failure is no change."""
+        """Read *secret* anew, as after a 401. Say whether it has another value that can be used now."""
         if secret.source == "literal":
             return False
         before = self._held.get(secret)
         await self._flight(secret)
         after = self._held.get(secret)
-        return after is not None and after.value not in ("", before.value if before else "")
+        if after is None or after.value in ("", before.value if before else ""):
+            return False
+        return after.over is None or self._now() < after.over
 
     def cover(self) -> Redactor:
         """What covers every value that is known now or was until recently."""

@@ -829,11 +829,14 @@ def test_a_login_that_is_over_is_not_used_and_says_what_renews_it(tmp_path: Path
     assert got(keys, secret) == "tok-first"
 
     now.now = OVER
-    with pytest.raises(KeyUnavailable, match=r"login expired at 2027-01-15 08:00:00 UTC; run `codex` once \(file:"):
+    with pytest.raises(KeyUnavailable, match=r"login expired at 2027-01-15 08:00:00 UTC; run `codex` once$"):
         asyncio.run(keys.ready(secret))
 
-    login(tmp_path / "auth.json", "tok-second", over=OVER + 3600)
-    assert got(keys, secret) == "tok-second"
+    login(tmp_path / "auth.json", "tok-second")
+    assert not asyncio.run(keys.refresh(secret))  # another one, and over as well
+    login(tmp_path / "auth.json", "tok-third", over=OVER + 3600)
+    assert asyncio.run(keys.refresh(secret))
+    assert got(keys, secret) == "tok-third"
 
 
 def test_an_expired_login_is_told_when_the_settings_are_checked(tmp_path: Path) -> None:
@@ -938,3 +941,18 @@ def test_another_value_is_another_state(tmp_path: Path) -> None:
     asyncio.run(keys.ready(*secrets))
     after = keys.state_of(secrets)
     assert (before[0] == after[0], before[1] == after[1]) == (False, True)
+
+
+def test_a_login_whose_file_has_changed_counts_as_replaced_before_it_is_read(tmp_path: Path) -> None:
+    keys, secrets = Credentials(now=lambda: 0.0), login(tmp_path / "auth.json", "tok-first")
+    asyncio.run(keys.ready(*secrets))
+    sent = keys.state_of(secrets)
+    assert not keys.is_replaced(secrets, sent)
+
+    login(tmp_path / "auth.json", "tok-second")
+    assert keys.is_replaced(secrets, sent)
+    asyncio.run(keys.ready(*secrets))
+    assert keys.is_replaced(secrets, sent)
+    assert not keys.is_replaced(secrets, keys.state_of(secrets))
+    asyncio.run(keys.ready(LITERAL))
+    assert not keys.is_replaced((LITERAL,), keys.state_of((LITERAL,)))

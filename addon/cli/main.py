@@ -131,7 +131,8 @@ def check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_CONFIG = Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"})
+_ELSE = "else $PATCHBAY_CONFIG, else ./config.yaml, else ~/.config/patchbay/config.yaml"
+_CONFIG = Argument("--config", {"help": f"the settings; {_ELSE}"})
 _STATE = Argument("--state", {"help": "the folder with the key, the store and incidents; else that of the settings"})
 _PID = Argument("--pid", {"type": int, "metavar": "N", "help": "only the running proxy with this process id"})
 _JSON = Argument("--json", {"action": "store_true", "help": "print JSON"})
@@ -145,7 +146,7 @@ COMMANDS: tuple[Command, ...] = (
         "write the settings for the keys that this machine has",
         init.init,
         (
-            Argument("config", {"nargs": "?", "help": "the file; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+            Argument("config", {"nargs": "?", "help": f"the file; {_ELSE}"}),
             Argument("--force", {"action": "store_true", "help": "write it anew if it is there already"}),
             Argument("--logins", {"action": "store_true", "help": "name the logins that tools keep here as well"}),
             Argument("--yes", {"action": "store_true", "help": "ask nothing; logins of tools are left out"}),
@@ -156,7 +157,7 @@ COMMANDS: tuple[Command, ...] = (
         "check",
         "read the settings and print every mistake in them",
         check,
-        (Argument("config", {"nargs": "?", "help": "the file; else $PATCHBAY_CONFIG, else ./config.yaml"}),),
+        (Argument("config", {"nargs": "?", "help": f"the file; {_ELSE}"}),),
     ),
     Command(
         "explain",

@@ -88,7 +88,10 @@ class Lifecycle:
 
     def load(self, loader: Loader) -> None:
         loader.add_option(
-            _OPTION, str, "", "The YAML file with the accounts (else $PATCHBAY_CONFIG, else ./config.yaml)"
+            _OPTION,
+            str,
+            "",
+            "The YAML file with the accounts (else $PATCHBAY_CONFIG, ./config.yaml, ~/.config/patchbay/config.yaml)",
         )
         loader.add_option(_LOOK, bool, False, "Only record what passes: no settings, no account, no key is kept")
         try:

@@ -123,6 +123,7 @@ def test_check_without_a_file_says_what_to_do(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PATCHBAY_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert main(["check"]) == 2
     assert capsys.readouterr().err.startswith("no file config.yaml; ")
 

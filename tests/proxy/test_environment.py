@@ -465,3 +465,22 @@ def test_what_cannot_be_read_is_said_with_its_file_and_for_the_settings_with_wha
     failure: Exception, said: str
 ) -> None:
     assert environment.told(failure, Path("/a/config.yaml")) == said
+
+
+def test_a_folder_without_settings_has_those_of_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PATCHBAY_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    here, home = Path("config.yaml"), tmp_path / "home" / "patchbay" / "config.yaml"
+    home.parent.mkdir(parents=True)
+
+    assert environment.settings_file(None) == here
+    home.touch()
+    assert environment.settings_file(None) == home
+    assert environment.settings_file("other.yaml") == Path("other.yaml")
+    here.touch()
+    assert environment.settings_file(None) == here
+    monkeypatch.setenv("PATCHBAY_CONFIG", "named.yaml")
+    assert environment.settings_file(None) == Path("named.yaml")

@@ -139,7 +139,8 @@ async def test_the_settings_file_is_an_option_and_its_warnings_are_logged(
     with patchbay(tmp_path, unset):
         option = ctx.options._options["patchbay_config"]
         assert (option.default, option.typespec) == ("", str)
-        assert option.help == "The YAML file with the accounts (else $PATCHBAY_CONFIG, else ./config.yaml)"
+        where = "$PATCHBAY_CONFIG, ./config.yaml, ~/.config/patchbay/config.yaml"
+        assert option.help == f"The YAML file with the accounts (else {where})"
 
     assert len([line for line in caplog.messages if "PATCHBAY_TEST_UNSET" in line]) == 1
 

@@ -257,7 +257,6 @@ async def test_a_session_that_only_the_store_knows_is_listed_with_its_home(addon
 
 @in_loop
 async def test_the_settings_are_read_again_by_a_command(addon: Patchbay, tmp_path: Path) -> None:
-    addon.running()
     file = tmp_path / "config.yaml"
     file.write_text(file.read_text().replace("id: two,", "id: three,"))
     assert await commands(addon).run("reload", ()) == "config.yaml is applied; accounts: 2 (2 enabled)"

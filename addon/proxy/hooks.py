@@ -64,7 +64,7 @@ from .pending_connections import PendingConnections
 from .redacted_heads import placeholder
 from .request_head import RequestHead
 from .shadow import Passthrough, ShadowDriver
-from .terminal import Terminal
+from .terminal import KeyCover, Terminal
 from .websockets import WebSocketDriver
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Patchbay:
     def __init__(self) -> None:
         self._keys = Credentials()
         self._in_flight = InFlight(self._close)
-        self._terminal = Terminal(self._keys.scrub_text)
+        self._terminal = Terminal(KeyCover(self._keys.scrub_text, self._keys.cover))
         self._lifecycle = Lifecycle(self._keys, self._in_flight, self._terminal)
         commands = PatchbayCommands(self._lifecycle, self._keys, self._in_flight)
         self.addons = [PassingBodyHooks(), commands, self._terminal]  # mitmproxy takes them for addons of ours

@@ -22,6 +22,7 @@ from mitmproxy.utils import vt_codes
 
 from .. import client_tool
 from ..accounts.changes import AccountChange
+from ..bounded import BoundedMap
 from ..router import Router
 from ..values.decision import Decision, Refusal
 from . import client_connections, option_defaults, start_lines, terminal_json, terminal_lines, terminal_text
@@ -39,7 +40,9 @@ _SWITCHED = 101  # the status of an upgrade to a WebSocket
 _FULL_WIDTH = 1_000  # cells: more than a terminal has
 _LEVELS = {"error": logging.ERROR, "warn": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
+_REMEMBERED, _LONGEST_REMEMBERED = 1_000, 200  # texts, and characters of each
 Lines = Callable[[LineStyle], str]
+JsonLines = Callable[[], terminal_json.JsonLine]
 
 
 def _shown[**Given](show: Callable[Concatenate[Terminal, Given], None]) -> Callable[Concatenate[Terminal, Given], None]:
@@ -57,13 +60,36 @@ def _shown[**Given](show: Callable[Concatenate[Terminal, Given], None]) -> Calla
     return guarded
 
 
+class KeyCover:
+    """
+    Covers in lines the values that *scrub* knows; *known* is another object once it knows others.
+
+    The search costs as much as a line, and the texts of an exchange are nearly always those of an earlier one.
+    """
+
+    def __init__(self, scrub: Callable[[str], str], known: Callable[[], object]) -> None:
+        self._scrub = scrub
+        self._known = known
+        self._searched: object = None  # what was known when `_harmless` was searched
+        self._harmless: BoundedMap[tuple[str, ...], bool] = BoundedMap(_REMEMBERED)
+
+    def over(self, line: str, texts: tuple[str, ...] = ()) -> str:
+        """Return *line*, covered; *texts* are all that is in it of others (empty: not known)."""
+        if self._searched is not (known := self._known()):
+            self._searched = known
+            self._harmless.clear()
+        if texts and texts not in self._harmless and max(map(len, texts)) <= _LONGEST_REMEMBERED:
+            self._harmless[texts] = self._scrub(joined := "\n".join(texts)) == joined
+        return line if texts and self._harmless.get(texts) else self._scrub(line)
+
+
 class Terminal:
     """Writes to mitmproxy's own terminal log and to its event log, whichever there are. Nothing here raises."""
 
     name = "patchbay_terminal"
 
-    def __init__(self, scrub: Callable[[str], str]) -> None:
-        self._scrub = scrub
+    def __init__(self, cover: KeyCover) -> None:
+        self._cover = cover
         self._router: Router | None = None
         self._termlog: Any = None  # the handler of mitmproxy's terminal log; None: there is none
         self._before: tuple[Any, Any] | None = None  # its file and formatter, while they are replaced
@@ -134,6 +160,7 @@ class Terminal:
             level,
             partial(terminal_lines.exchange, decision, at),
             partial(terminal_json.exchange, decision, at),
+            terminal_lines.texts(decision),
         )
 
     @_shown
@@ -169,6 +196,10 @@ class Terminal:
 
     async def _started(self, router: Router) -> None:
         await option_defaults.listening()
+        self._begun(router)
+
+    @_shown
+    def _begun(self, router: Router) -> None:
         at = time.time()
         router.accounts.changes.told([account.id for account in router.config.accounts], at)
         for line in start_lines.of(router, client_connections.addresses(), at):
@@ -176,22 +207,26 @@ class Terminal:
 
     # -- how it is said --------------------------------------------------------------------------------------------
 
-    def _say(self, level: int, text: Lines, event: Callable[[], terminal_json.JsonLine]) -> None:
-        """Write a line of *level*: *text* for people, *event* for programs; neither is made where it is not read."""
+    def _say(self, level: int, text: Lines, event: JsonLines, texts: tuple[str, ...] = ()) -> None:
+        """
+        Write a line of *level*: *text* for people, *event* for programs; neither is made where it is not read.
+
+        *texts*: as of `KeyCover`.
+        """
         if self._writer and level >= self._level:
-            self._write(self._writer, text, event)
+            self._write(self._writer, text, event, texts)
         if store := getattr(ctx.master, "events", None):
-            line = self._scrub(text(self._plain))
+            line = self._cover.over(text(self._plain), texts)
             store.logger.handle(logging.LogRecord("patchbay", level, "", 0, line, None, None))
 
-    def _write(self, writer: LineWriter, text: Lines, event: Callable[[], terminal_json.JsonLine]) -> None:
+    def _write(self, writer: LineWriter, text: Lines, event: JsonLines, texts: tuple[str, ...]) -> None:
         if writer.is_full:
             writer.drop()
         elif self._format == "json":
-            writer.line(self._scrub(terminal_json.encoded(event())))
+            writer.line(self._cover.over(terminal_json.encoded(event()), texts))
         else:
             self._style.width = _width(writer)
-            writer.line(self._scrub(text(self._style)))
+            writer.line(self._cover.over(text(self._style), texts))
 
     def _dropped(self, lines: int) -> str:
         at = time.time()

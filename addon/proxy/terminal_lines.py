@@ -124,6 +124,11 @@ def columns(width: int | None, account: int) -> Columns:
     return Columns(account=account, room=None if width is None else left, **sizes)
 
 
+@lru_cache(4)
+def _clock(at: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
 @dataclass(slots=True)
 class LineStyle:
     """How lines are written: for a terminal of *width* cells (None: none), *colour*, the cells of an account's name."""
@@ -132,7 +137,7 @@ class LineStyle:
     colour: bool = False
     account: int = 12
     with_time: bool = True
-    clock: Callable[[float], str] = field(default=lambda at: time.strftime("%H:%M:%S", time.localtime(at)))
+    clock: Callable[[float], str] = field(default=lambda at: _clock(int(at)))
 
     def paint(self, text: str, colour: Colour) -> str:
         """Return *text*, in *colour* if there are colours."""
@@ -220,6 +225,15 @@ def _told(decision: Decision) -> tuple[str, Colour]:
 def _by(decision: Decision) -> str:
     names = list(dict.fromkeys(each.detector for each in decision.findings))
     return f" ({', '.join(names)})" if names else ""
+
+
+def texts(decision: Decision) -> tuple[str, ...]:
+    """Return all that a line about *decision* holds of others: of clients, providers and the settings."""
+    of_attempts = [each.account for each in decision.attempts if each.account != decision.account]
+    return (
+        decision.tool, decision.account, decision.model, decision.method, decision.path, decision.error,
+        decision.moved_from, decision.moved_because, *of_attempts,
+    )  # fmt: skip
 
 
 def is_bad(decision: Decision) -> bool:

@@ -39,6 +39,8 @@ def cut(text: str, width: int) -> str:
 
 def padded(text: str, width: int, *, right: bool = False) -> str:
     """Return *text* in exactly *width* cells."""
+    if len(text) <= width and text.isascii():  # nearly always
+        return text.rjust(width) if right else text.ljust(width)
     text = cut(text, width)
     blanks = " " * (width - cells(text))
     return blanks + text if right else text + blanks

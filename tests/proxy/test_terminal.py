@@ -17,13 +17,13 @@ from mitmproxy.proxy import mode_servers, server
 from mitmproxy.test import taddons, tflow
 
 from patchbay.proxy import start_lines
-from patchbay.proxy.terminal import Terminal
+from patchbay.proxy.terminal import KeyCover, Terminal
 from patchbay.proxy.terminal_lines import LineStyle
 from patchbay.proxy.terminal_log import LogLines
 from patchbay.router import Router
 from patchbay.settings.settings import ClientKey
 from patchbay.values.account import Secret
-from patchbay.values.decision import Decision, Outcome, Refusal
+from patchbay.values.decision import AttemptSummary, Decision, Outcome, Refusal
 
 from ..test_router import account, opened, request, routed, router
 from .test_terminal_lines import MOVED, decision
@@ -37,9 +37,15 @@ class Shown:
         self.out = self.file.open("w", encoding="utf-8")
         self.termlog = termlog.TermLog(self.out)
         self.dumper = dumper.Dumper(self.out)
-        self.terminal = Terminal(lambda text: text.replace("hush", "*****"))
+        self.known: object = "hush"
+        self.searched: list[str] = []
+        self.terminal = Terminal(KeyCover(self._scrub, lambda: self.known))
         self.context = taddons.context(self.termlog, self.dumper, self.terminal)
         self.options = self.context.options
+
+    def _scrub(self, text: str) -> str:
+        self.searched.append(text)
+        return text.replace(str(self.known), "*****")
 
     def text(self) -> str:
         self.out.flush()
@@ -150,7 +156,22 @@ def test_a_known_key_is_covered(shown: Shown) -> None:
     shown.terminal.exchange(decision(model="hush-model"))
     shown.options.update(patchbay_log_format="json")
     shown.terminal.exchange(decision(error="hush"))
-    assert "hush" not in shown.text() and shown.text().count("*****") == 3
+    shown.options.update(patchbay_log_format="text")
+    shown.terminal.exchange(decision(**(MOVED | {"moved_because": "hush"})))
+    shown.terminal.exchange(decision(attempts=[AttemptSummary("hush", "r", 429, "rate", 1.0)] * 2, error="x"))
+    assert "hush" not in shown.text() and shown.text().count("*****") == 6
+
+
+def test_texts_are_searched_for_keys_once_until_another_key_is_known(shown: Shown) -> None:
+    for _ in range(3):
+        shown.terminal.exchange(decision())
+    assert len(shown.searched) == 1
+    shown.known = "claude-opus"
+    shown.terminal.exchange(decision())
+    assert " *****-5 " in shown.text().splitlines()[-1] and len(shown.searched) == 3
+    shown.terminal.exchange(decision(path="x" * 999))
+    shown.terminal.exchange(decision(path="x" * 999))
+    assert len(shown.searched) == 5
 
 
 def test_what_cannot_be_shown_is_logged_once_and_raises_nothing(shown: Shown, caplog: pytest.LogCaptureFixture) -> None:
@@ -180,7 +201,7 @@ def test_at_the_end_the_terminal_log_is_as_before(shown: Shown) -> None:
 
 def test_a_console_has_the_lines_in_its_event_log_alone(loop: asyncio.Runner) -> None:
     async def story() -> list[str]:
-        terminal, events = Terminal(str), eventstore.EventStore()
+        terminal, events = Terminal(KeyCover(str, object)), eventstore.EventStore()
         events.logger._initiated_in_test = None
         with taddons.context(events, terminal) as context:
             context.master.events = events  # type: ignore[attr-defined]

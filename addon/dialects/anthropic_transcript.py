@@ -195,8 +195,9 @@ class _MessageJoin(StreamJoin):
             if name == "type" or value is None:
                 continue
             if name == "citation":
-                found = block.get("citations")
-                block["citations"] = [*found, value] if isinstance(found, list) else [value]
+                if not isinstance(block.get("citations"), list):
+                    block["citations"] = []
+                block["citations"].append(value)
             elif isinstance(value, str):
                 self._extend(block, _PIECES.get(name, name), value)
             else:

@@ -151,6 +151,8 @@ class StepJoin(StreamJoin):
         self.merge_rest(event, known)
 
     def end(self) -> None:
+        if self._steps:
+            self.document.setdefault("status", None)  # of a stream that lacks its begin
         if self._steps and not self.document.get("steps"):
             self.document["steps"] = [*self._steps.values()]
         elif self._steps:

@@ -146,8 +146,8 @@ class _ChatJoin(StreamJoin):
         index = choice.get("index")
         known = self._choices.setdefault(index if isinstance(index, int) else 0, {"index": index, "message": {}})
         for name, value in choice.items():
-            if name in ("delta", "message") and isinstance(value, dict):
-                grow(known["message"], value)
+            if name in ("delta", "message"):
+                grow(known["message"], value if isinstance(value, dict) else {"content": value})
             elif name == "text" and isinstance(value, str):
                 extend(known, name, value)
             elif name == "logprobs" and isinstance(value, dict):

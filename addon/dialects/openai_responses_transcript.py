@@ -274,8 +274,9 @@ class _ResponseJoin(StreamJoin):
         key = (place, text.list, str(event.get(f"{text.list}_index")))
         if key not in self._entries:
             self._entries[key] = {"type": text.entry}
-            entries = item.get(text.list)
-            item[text.list] = [*(entries if isinstance(entries, list) else []), self._entries[key]]
+            if not isinstance(item.get(text.list), list):
+                item[text.list] = []
+            item[text.list].append(self._entries[key])
         return self._entries[key], text.member
 
 

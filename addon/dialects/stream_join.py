@@ -7,7 +7,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
-_ASIDE = 10_000  # events that are kept apart
+_ASIDE = 10_000  # events that are kept apart; of more, the number
+_SEARCHED = 64  # entries of a list, from its end
 _EARLIER = 64  # values that a later event replaced
 NAMES = frozenset({"type", "id", "role", "object", "index", "call_id", "format"})  # repeated rather than continued
 
@@ -59,6 +60,10 @@ class StreamJoin:
         """Keep *event* apart."""
         if len(self.aside) < _ASIDE:
             self.aside.append(event)
+        elif len(self.aside) == _ASIDE:
+            self.aside.append({"type": "more", "events": 1})
+        else:
+            self.aside[-1]["events"] += 1
 
     def merge_rest(self, event: Json, known: Container[str]) -> None:
         """Merge the members of *event* that are neither *known* nor of the envelope; keep texts that they replace."""
@@ -134,11 +139,18 @@ def _grow_list(into: list[Any], entry: object) -> None:
     if not isinstance(entry, dict) or not isinstance(entry.get("index"), int):
         into.append(entry)
         return
-    place = next((one for one in reversed(into) if isinstance(one, dict) and one.get("index") == entry["index"]), None)
+    place = _entry_at(into, entry["index"])
     if place is None or _is_another(place, entry):
         place = {}
         into.append(place)
     grow(place, entry)
+
+
+def _entry_at(entries: list[Any], index: int) -> Any:
+    at = entries[index] if 0 <= index < len(entries) else None
+    later = reversed(entries[-_SEARCHED:])  # where entries do not stand at their index, or one index was used twice
+    found = next((one for one in later if isinstance(one, dict) and one.get("index") == index), None)
+    return found or (at if isinstance(at, dict) and at.get("index") == index else None)
 
 
 def _is_another(place: Json, entry: Json) -> bool:

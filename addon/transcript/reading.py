@@ -111,7 +111,7 @@ def _objects(body: bytes, dialect: str, suffix: str) -> Transcript:
 
 
 def _stream(events: Events, dialect: str, suffix: str) -> Transcript:
-    return _joined(((name, _parsed(data)) for name, data in events), dialect, suffix)
+    return _joined(((name, _parsed(data)) for name, data in events if data and not data.isspace()), dialect, suffix)
 
 
 def _parsed(data: bytes) -> Any:
@@ -126,7 +126,7 @@ def _joined(events: Iterable[tuple[str, Any]], dialect: str, suffix: str) -> Tra
             if isinstance(event, str) and event.startswith("[DONE]"):
                 join = join or form.join()
                 join.done()
-            elif event != "":
+            else:
                 aside.append({"type": name, "data": event})
             continue
         if join is None:

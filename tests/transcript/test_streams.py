@@ -95,3 +95,49 @@ def test_two_answers_in_one_stream_are_both_in_it(name: str) -> None:
     lost = [each for _, event in (*first, *second) for each in missing(event, found)]
 
     assert {*lost} <= {("status", "in_progress")}
+
+
+def test_calls_that_share_an_index_stay_apart() -> None:
+    """Some servers number every call of one answer with 0; others send them in any order."""
+    calls = [(0, "a", "one"), (0, "b", "two"), (5, "c", "three"), (1, "d", "four")]
+    deltas = [
+        {"index": index, "id": call, "type": "function", "function": {"name": name, "arguments": "{}"}}
+        for index, call, name in calls
+    ]
+    events = [{"choices": [{"index": 0, "delta": {"tool_calls": [delta]}}]} for delta in deltas]
+    found = of_messages([bytes_of(event) for event in events], "openai_chat")
+
+    assert [(block.id, block.name) for block in found.turns[0].blocks] == [(call, name) for _, call, name in calls]
+
+
+def test_steps_of_a_stream_that_lacks_its_begin_are_read() -> None:
+    events = [
+        {"event_type": "step.delta", "index": 0, "delta": {"type": "text", "text": piece}} for piece in ("a", "b")
+    ]
+    found = of_messages([bytes_of(event) for event in events], "gemini")
+
+    assert [block.text for block in found.turns[0].blocks] == ["ab"]
+    assert found.is_cut
+
+
+def test_of_many_events_that_cannot_be_read_the_number_is_told() -> None:
+    events = [b'{"type": "weird", "x": %d}' % number for number in range(10_010)]
+    found = of_messages(events, "anthropic")
+
+    assert len(found.other) == 10_001
+    assert (found.other[-1].name, found.other[-1].value) == ("more.events", 10)
+
+
+def test_a_text_that_differs_from_its_deltas_is_kept_with_them() -> None:
+    """A host that mixes two answers may show it only there."""
+    place = {"output_index": 0, "item_id": "i", "content_index": 0}
+    item = {"type": "message", "id": "i", "role": "assistant", "content": [{"type": "output_text", "text": "mine"}]}
+    events = [
+        {"type": "response.output_text.delta", **place, "delta": "not "},
+        {"type": "response.output_text.delta", **place, "delta": "mine at all"},
+        {"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [item]}},
+    ]
+    found = of_messages([bytes_of(event) for event in events], "openai_responses")
+
+    assert [block.text for block in found.turns[0].blocks] == ["mine"]
+    assert any("not mine at all" in str(each.value) for each in found.other)

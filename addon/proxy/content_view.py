@@ -34,6 +34,8 @@ _NARROWEST, _WIDEST = 40, 120  # columns
 _INDENT = 4  # columns before what mitmdump prints
 _BEGINS = (b"{", b"[", b"event:", b"data:", b": ", b"id:")  # of a JSON text, and of a stream
 _ENDS_OF_REQUESTS = (b'"messages"', b'"input"', b'"contents"', b'"prompt"')  # members, of which a request has one
+_REMEMBERED = 1000  # flows that were shown while their exchange ran
+_shown_under_way: set[str] = set()
 _SENTENCE = "Patchbay could not read this as a conversation; its text follows as it is."
 
 
@@ -107,6 +109,17 @@ def install() -> None:
             contentviews.add(view)
 
 
+def ended(flow: http.HTTPFlow) -> None:
+    """Let the console, which keeps pages, show *flow* anew if it showed it while its exchange ran. Never raises."""
+    if flow.id not in _shown_under_way:
+        return
+    _shown_under_way.discard(flow.id)
+    try:
+        contentviews.registry.on_change.send(VIEWS[0])
+    except Exception as e:  # a page is not worth an exchange
+        logger.debug("no new page: %s", type(e).__name__, exc_info=True)
+
+
 def endpoint(flow: http.HTTPFlow) -> Endpoint:
     """Return what the path of *flow* means, in the dialect in which it was served, if it was."""
     found = dialects.endpoint(flow.request.method, flow.request.path.partition("?")[0])
@@ -158,6 +171,8 @@ def _decision(flow: http.HTTPFlow) -> list[decision_card.Row]:
     driver = driver_of(flow)
     if driver is None or driver.closed or driver.exchange is None:
         return decision_card.rows(flow.metadata)
+    if len(_shown_under_way) < _REMEMBERED:
+        _shown_under_way.add(flow.id)
     mode = "shadow" if driver.shadow else "serve"
     line = decide(driver.exchange, "", time.time(), status=None, mode=mode).encoded()
     edits = {names.EDITS: wire_edits.of(flow, driver)}

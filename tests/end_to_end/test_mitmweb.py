@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -80,3 +81,28 @@ def test_a_streamed_answer_reads_as_a_conversation(web: Proxy, page: browser.Pag
     assert "".join(wanted.split()) in "".join(shown.split())
     assert answered.headers["x-patchbay-account"] == line["account"]
     assert BLANK in rows  # mitmweb swallows a line that is empty
+
+
+def test_an_intercepted_request_shows_its_account_and_what_was_edited(web: Proxy, page: browser.Page) -> None:
+    with httpx.Client(trust_env=False, base_url=f"http://127.0.0.1:{web.web_port}") as api:
+        api.headers["authorization"] = "Bearer look"
+        api.headers["x-xsrftoken"] = token = "0" * 32
+        api.cookies["_mitmproxy_xsrf"] = token
+        api.put("/options", json={"intercept": "~q & ~bq intercepted"}).raise_for_status()
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask, web, "anthropic", ["this one is intercepted"], stream=False)
+            page.wait_for("!!document.querySelector('.flow-table tr.intercepted')", "an intercepted request")
+            shown = selected(page, "/v1/messages", "this one is intercepted")
+            assert "under way" in shown
+            account = shown.split()[1]
+            assert f"{account} home · " in page.value("document.querySelector('.flow-table tr.intercepted').textContent")
+            flow = api.get("/flows").json()[-1]["id"]
+            edited = body("anthropic", ["another question"])
+            api.put(f"/flows/{flow}", json={"request": {"content": json.dumps(edited)}}).raise_for_status()
+            api.post(f"/flows/{flow}/resume").raise_for_status()
+            assert asked.result(20).headers["x-patchbay-account"] == account
+        api.put("/options", json={"intercept": ""})
+        text = api.get(f"/flows/{flow}/request/content/auto.json").json()["text"]
+
+    assert "members messages" in text.partition("edited")[2]
+    assert "another question" in text

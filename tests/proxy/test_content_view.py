@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,6 +121,22 @@ def test_a_request_on_its_way_shows_its_account() -> None:
 
     assert found.text.startswith("account    main")
     assert "under way" in found.text
+
+
+def test_a_page_that_was_shown_under_way_is_made_anew_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The console keeps pages by their bytes, and a request's bytes stay as they are."""
+    changed: list[object] = []
+    monkeypatch.setattr(contentviews.registry, "on_change", SimpleNamespace(send=changed.append))
+    driven = Driven()
+    driven.open()
+    content_view.ended(driven.flow)
+    assert changed == []
+
+    driven.flow.patchbay = driven.driver  # type: ignore[attr-defined]
+    shown(driven.flow)
+    content_view.ended(driven.flow)
+    content_view.ended(driven.flow)
+    assert len(changed) == 1
 
 
 def test_an_edited_request_says_what_differs() -> None:

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from patchbay import dialects
 from patchbay.transcript import of_answer, of_messages, of_request
@@ -17,10 +17,12 @@ from .conversations import ANSWERS, REQUESTS, STREAMS, sse
 from .test_streams import comparable
 
 DIALECTS = ["", *dialects.BY_NAME]
+FEW = settings(max_examples=25)  # of each; `scripts/transcripts --fuzz` tries as many as wanted
 
 
 @pytest.mark.parametrize(("dialect", "bodies"), REQUESTS)
 def test_nothing_of_a_conversation_is_lost(dialect: str, bodies: st.SearchStrategy[Any]) -> None:
+    @FEW
     @given(bodies)
     def check(body: Any) -> None:
         found = of_request(json.dumps(body).encode(), dialect)
@@ -32,6 +34,7 @@ def test_nothing_of_a_conversation_is_lost(dialect: str, bodies: st.SearchStrate
 
 @pytest.mark.parametrize(("dialect", "bodies"), ANSWERS)
 def test_nothing_of_an_answer_is_lost(dialect: str, bodies: st.SearchStrategy[Any]) -> None:
+    @FEW
     @given(bodies)
     def check(body: Any) -> None:
         assert missing(body, of_answer(json.dumps(body).encode(), dialect)) == []
@@ -43,6 +46,7 @@ def test_nothing_of_an_answer_is_lost(dialect: str, bodies: st.SearchStrategy[An
 def test_a_stream_however_it_is_cut_into_deltas_reads_as_the_whole(
     dialect: str, streams: st.SearchStrategy[Any]
 ) -> None:
+    @FEW
     @given(streams)
     def check(stream: Any) -> None:
         whole, events = stream
@@ -57,6 +61,7 @@ def test_a_stream_however_it_is_cut_into_deltas_reads_as_the_whole(
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("of_body", [of_request, of_answer])
 def test_no_bytes_make_it_fail(dialect: str, of_body: Any) -> None:
+    @FEW
     @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
     def check(body: bytes) -> None:
         for kind in ("application/json", "text/event-stream", ""):
@@ -69,6 +74,7 @@ def test_no_bytes_make_it_fail(dialect: str, of_body: Any) -> None:
 def test_no_wrong_type_makes_it_fail(dialect: str, bodies: st.SearchStrategy[Any]) -> None:
     """A value anywhere in a body is of another type: the body is still read, and nothing else of it is lost."""
 
+    @FEW
     @given(bodies, st.randoms(use_true_random=False))
     def check(body: Any, chance: random.Random) -> None:
         wrong = mutated(body, chance)
@@ -81,6 +87,7 @@ def test_no_wrong_type_makes_it_fail(dialect: str, bodies: st.SearchStrategy[Any
 
 @pytest.mark.parametrize(("dialect", "streams"), STREAMS)
 def test_no_wrong_event_makes_it_fail(dialect: str, streams: st.SearchStrategy[Any]) -> None:
+    @FEW
     @given(streams, st.randoms(use_true_random=False))
     def check(stream: Any, chance: random.Random) -> None:
         events = [mutated(event, chance) if chance.random() < 0.3 else event for event in stream[1]]

@@ -42,6 +42,7 @@ NEEDS = (
     Need("backports.zstd", "backports.zstd", "1.0", until=(3, 14)),
     Need("blake3", "blake3", "1.0"),
     Need("brotli", "brotli", "1.0"),
+    Need("cryptography", "cryptography", "42.0"),
     Need("h11", "h11", "0.16"),
     Need("h2", "h2", "4.3"),
     Need("hpack", "hpack", "4.0"),

@@ -268,5 +268,6 @@ def test_an_exchange_moved_from_the_home_or_from_the_account_that_was_tried_firs
 
 def test_an_exchange_that_came_back_to_where_it_belongs_did_not_move() -> None:
     ok, failed = Outcome("ok"), Outcome("rate")
+    assert _moved(("a", ok, ""), ("b", ok, "")) == ("a", "another request's answer")
     assert _moved(("a", failed, ""), ("a", ok, "")) == ("", "")
     assert _moved(("b", failed, "a"), ("a", ok, "")) == ("", "")

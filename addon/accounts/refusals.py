@@ -80,6 +80,7 @@ _WORDS: Mapping[str, str] = MappingProxyType({
     "paused": "paused by a command", "request": "request refused",
     "no_upstream": "its `base_url: reverse` needs `--mode reverse:URL`",
     "cancelled": "cancelled", "tried": "failed", "busy": "busy",
+    "ok": "another request's answer",  # with `crosstalk: {reaction: retry}`
 })  # fmt: skip
 _ANEW = "Start a new conversation"
 _CLOSED = "connection closed without an answer"

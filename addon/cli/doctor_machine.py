@@ -145,11 +145,9 @@ def _install(requirement: str, prefix: Path, home: Path) -> str:
     if "/pipx/" in path:
         return f"pipx inject {prefix.name} '{requirement}'"
     if "/uv/tools/" in path:
-        return f"uv tool install --with '{requirement}' {prefix.name}"
-    if "/Cellar/" in path or "/homebrew/" in path:
-        return f"pipx install patchbay, beside Homebrew's Python; it brings {requirement}"
-    if prefix == Path("/usr"):
-        return f"pipx install patchbay, beside the system's Python; it brings {requirement}"
+        return f"uv pip install --python {prefix}/bin/python '{requirement}'"
+    if prefix == Path("/usr") or "/Cellar/" in path or "/homebrew/" in path:  # which let pip install nothing
+        return f"python3 -m venv .venv; .venv/bin/pip install '{requirement}'"
     return f"{sys.executable} -m pip install '{requirement}'"
 
 

@@ -242,13 +242,16 @@ def test_packages_that_are_missing_or_old(bench: Bench, monkeypatch: pytest.Monk
     ("prefix", "mend"),
     [
         ("/home/u/.local/share/pipx/venvs/mitmproxy", "pipx inject mitmproxy 'x>=1'"),
-        ("/home/u/.local/share/uv/tools/patchbay", "uv tool install --with 'x>=1' patchbay"),
-        ("/opt/homebrew/Cellar/mitmproxy/12.2", "pipx install patchbay, beside Homebrew's Python; it brings x>=1"),
-        ("/usr", "pipx install patchbay, beside the system's Python; it brings x>=1"),
+        (
+            "/home/u/.local/share/uv/tools/patchbay",
+            "uv pip install --python /home/u/.local/share/uv/tools/patchbay/bin/python 'x>=1'",
+        ),
+        ("/opt/homebrew/Cellar/mitmproxy/12.2", "python3 -m venv .venv; .venv/bin/pip install 'x>=1'"),
+        ("/usr", "python3 -m venv .venv; .venv/bin/pip install 'x>=1'"),
     ],
 )
 def test_the_command_is_that_of_the_installer(prefix: str, mend: str) -> None:
-    assert doctor_machine._install("x>=1", Path(prefix), Path("/home/u")) == mend
+    assert doctor_machine._install("x>=1", Path(prefix), Path("/home/u")).endswith(mend)
 
 
 def test_another_mitmdump_on_the_path_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,9 @@ def test_an_intercepted_request_shows_its_account_and_what_was_edited(web: Proxy
             shown = selected(page, "/v1/messages", "this one is intercepted")
             assert "under way" in shown
             account = shown.split()[1]
-            assert f"{account} home · " in page.value("document.querySelector('.flow-table tr.intercepted').textContent")
+            assert f"{account} home · " in page.value(
+                "document.querySelector('.flow-table tr.intercepted').textContent"
+            )
             flow = api.get("/flows").json()[-1]["id"]
             edited = body("anthropic", ["another question"])
             api.put(f"/flows/{flow}", json={"request": {"content": json.dumps(edited)}}).raise_for_status()

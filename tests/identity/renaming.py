@@ -90,7 +90,8 @@ def vocabulary() -> frozenset[str]:
     """Return the words that stand in the code's own texts, docstrings aside: what it may look for."""
     texts = [text for file in (ADDON / "identity").glob("*.py") for text in _texts(file)]
     # a text with a blank in it is a provider's message there, which no request holds
-    texts += [text for file in (ADDON / "dialects").glob("*.py") for text in _texts(file) if " " not in text]
+    files = [file for file in (ADDON / "dialects").glob("*.py") if not file.stem.endswith("_transcript")]  # for readers
+    texts += [text for file in files for text in _texts(file) if " " not in text]
     return frozenset(word.lower() for text in texts for word in _WORD.findall(text))
 
 

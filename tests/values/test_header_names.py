@@ -22,6 +22,7 @@ GROUPS = {
 }
 # Lists of another kind that share names with a group, and the reason.
 OTHER = {
+    "proxy/curl.py",  # what curl writes by itself
     "proxy/flow_record.py",  # what mitmproxy changes by itself, in a digest that is stored
     "proxy/http1.py",  # what no trailer may set
     "values/account.py",  # a Literal, held to the table below

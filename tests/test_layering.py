@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         (
             "base_urls requested_models upstream_url uploads client_claim client_tool credential_places"
-            " credential_members"
+            " credential_members tool_recipes"
         ).split()
     ),
     frozenset({"ledger", "account_bound"}),

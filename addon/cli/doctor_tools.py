@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import dialects
+from ..tool_recipes import BASE_PATHS
 from ..values.http import is_loopback
 from .examined import ExaminedMachine, MachineFault, place
 
@@ -21,10 +22,6 @@ _LINE = re.compile(r"^\s*(?:export\s+)?([A-Z_][A-Z0-9_]*)\s*=\s*[\"']?([^\"'\s#]
 _COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _HERE = frozenset(("127.0.0.1", "localhost", "*", "127.0.0.0/8"))
-# The variables of base URLs, and the path that a base URL of ours must have there.
-_VARIABLES = {
-    "ANTHROPIC_BASE_URL": "", "OPENAI_BASE_URL": "/v1", "OPENAI_API_BASE": "/v1", "GOOGLE_GEMINI_BASE_URL": "",
-}  # fmt: skip
 # Switches by which a tool asks another service than its base URL names: the tool, and its base URL's variable.
 _SWITCHES = {
     "CLAUDE_CODE_USE_BEDROCK": ("Claude Code", "ANTHROPIC_BASE_URL"),
@@ -56,7 +53,7 @@ def base_urls(machine: ExaminedMachine) -> Iterator[MachineFault]:
 
 def found(machine: ExaminedMachine) -> Iterator[NamedUrl]:
     """Yield the base URLs in the environment and in the settings of known tools."""
-    for name, path in _VARIABLES.items():
+    for name, path in BASE_PATHS.items():
         if value := machine.env.get(name, ""):
             yield NamedUrl(name, path, value, f"export {name}={{url}}")
     for path, read in _FILES:
@@ -126,8 +123,8 @@ def _claude(file: Path, text: str) -> Iterator[NamedUrl]:
 
 def _gemini(file: Path, text: str) -> Iterator[NamedUrl]:
     for name, value in _LINE.findall(text):
-        if name in _VARIABLES:
-            yield NamedUrl(f"{name} in {file}", _VARIABLES[name], value, f"{name}={{url}} in {file}")
+        if name in BASE_PATHS:
+            yield NamedUrl(f"{name} in {file}", BASE_PATHS[name], value, f"{name}={{url}} in {file}")
 
 
 def _qwen(file: Path, text: str) -> Iterator[NamedUrl]:
@@ -139,9 +136,9 @@ def _qwen(file: Path, text: str) -> Iterator[NamedUrl]:
 
 def _in_json(file: Path, variables: dict[str, Any], section: str) -> Iterator[NamedUrl]:
     for name, value in variables.items():
-        if name in _VARIABLES and value:
+        if name in BASE_PATHS and value:
             mend = f'"{name}": "{{url}}" under {section} in {file}'
-            yield NamedUrl(f"{name} in {file}", _VARIABLES[name], str(value), mend)
+            yield NamedUrl(f"{name} in {file}", BASE_PATHS[name], str(value), mend)
 
 
 def _codex(file: Path, text: str) -> Iterator[NamedUrl]:

@@ -1,7 +1,7 @@
 """
 The keys that an environment holds, and the logins that tools keep on this machine: where each is, never what it is.
 
-A new provider's variables are a row of VARIABLES, a tool that keeps a login is a row of LOGINS.
+A provider's variables stand in its preset, a tool that keeps a login is a row of LOGINS.
 """
 
 from __future__ import annotations
@@ -22,25 +22,6 @@ from ..values.http import is_loopback
 
 SHORTEST_KEY = 12  # characters of a value that may be a key: `dummy` and `none` are common
 
-# Preset → its variables, as tools read them. With a suffix (`_2`, `_WORK`) each is one of several.
-VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "anthropic": ("ANTHROPIC_API_KEY", "CLAUDE_API_KEY"),
-    "openai": ("OPENAI_API_KEY", "OPENAI_KEY"),
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY"),
-    "openrouter": ("OPENROUTER_API_KEY", "OPENROUTER_KEY"),
-    "groq": ("GROQ_API_KEY",),
-    "mistral": ("MISTRAL_API_KEY",),
-    "deepseek": ("DEEPSEEK_API_KEY",),
-    "xai": ("XAI_API_KEY", "GROK_API_KEY"),
-    "azure": ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_KEY"),
-}
-# Preset → the variables that say where its server is; with another server, the key is one for that.
-_SERVERS: Mapping[str, tuple[str, ...]] = {
-    "anthropic": ("ANTHROPIC_BASE_URL",),
-    "openai": ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
-    "gemini": ("GOOGLE_GEMINI_BASE_URL", "GEMINI_BASE_URL"),
-    "azure": ("AZURE_OPENAI_ENDPOINT",),
-}
 _NO_KEY = frozenset("FILE PATH ID URL NAME HELPER TTL TTL_MS".split())  # suffixes of a variable that holds no key
 _SUFFIX = re.compile(r"_?([A-Z0-9]+(?:_[A-Z0-9]+)*)")
 _LETTER = re.compile(r"([A-Z]{3,16})_([A-Z]|[0-9]{1,2})")  # `OPENAI_` and a letter, where the value looks like a key
@@ -79,7 +60,12 @@ class Login:
 
 
 LOGINS: tuple[Login, ...] = (
-    Login("Codex (API key)", ("CODEX_HOME", ".codex"), "auth.json", "/OPENAI_API_KEY", "openai"),
+    *(
+        Login("Codex (API key)", ("CODEX_HOME", ".codex"), "auth.json", f"/{variable}", preset.name)
+        for variable in ("OPENAI_API_KEY",)
+        for preset in PRESETS.values()
+        if variable in preset.variables.keys
+    ),
     *(
         Login(tool, folder, login.path.rpartition("/")[2], login.key, name, {"login": "{file}"})
         for tool, folder, name in (
@@ -126,17 +112,18 @@ def logins(env: Mapping[str, str], home: Path, taken: Iterable[str] = ()) -> Ite
 def _named(env: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Yield preset, variable and suffix of what may be a key by its name."""
     for name in env:
-        for preset, variables in VARIABLES.items():
-            suffix = next((found for base in variables if (found := _suffix(name, base)) is not None), None)
-            if suffix is None and (letter := _LETTER.fullmatch(name)) and f"{letter[1]}_API_KEY" == variables[0]:
+        for preset in PRESETS.values():
+            keys = preset.variables.keys
+            suffix = next((found for base in keys if (found := _suffix(name, base)) is not None), None)
+            if suffix is None and (letter := _LETTER.fullmatch(name)) and f"{letter[1]}_API_KEY" in keys[:1]:
                 suffix = letter[2] if secret_patterns.may_be_key(env[name]) else None
             if suffix is not None:
-                yield preset, name, suffix
+                yield preset.name, name, suffix
 
 
 def _order(named: tuple[str, str, str]) -> tuple[int, bool, str]:
     preset, name, suffix = named
-    return list(VARIABLES).index(preset), suffix != "", name
+    return list(PRESETS).index(preset), suffix != "", name
 
 
 def _suffix(name: str, base: str) -> str | None:
@@ -158,7 +145,7 @@ def _unusable(name: str, env: Mapping[str, str]) -> str:
 
 def _server(preset: str, env: Mapping[str, str]) -> tuple[str, str]:
     """Return the server that *env* names for *preset*, empty for the usual one; or why none can be used."""
-    variables = _SERVERS.get(preset, ())
+    variables = PRESETS[preset].variables.servers
     variable = next((name for name in variables if env.get(name)), "")
     named, usual = env.get(variable, "").strip().rstrip("/"), PRESETS[preset].base_url
     host = _host(named)
@@ -180,9 +167,9 @@ def _host(url: str) -> str:
 
 def _found(preset: str, name: str, suffix: str, base: str, taken: set[str]) -> FoundKey:
     provider = preset
-    if base and preset == "openai":
-        provider = next((one.name for one in PRESETS.values() if one.base_url == base), "openai_compatible")
-        base = "" if provider != "openai_compatible" else base
+    if base and (elsewhere := PRESETS[preset].variables.elsewhere):
+        provider = next((one.name for one in PRESETS.values() if one.base_url == base), elsewhere)
+        base = "" if provider != elsewhere else base
     ident = f"{preset}-{suffix.lower().replace('_', '-')}" if suffix else preset
     return FoundKey(_free(ident, taken), provider, f"env:{name}", f"{name} in the environment", base)
 

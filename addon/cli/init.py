@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import tool_recipes
 from ..proxy import environment
 from ..settings import reader
 from ..settings.presets import PRESETS
@@ -33,8 +34,6 @@ accounts:
 _PROVIDERS = tuple(
     preset.name for preset in PRESETS.values() if preset.base_url.startswith("https:") and not preset.login
 )
-# What is started first, by the family of the accounts.
-_TOOLS = {"anthropic": ("claude",), "openai": ("codex", "opencode", "qwen"), "gemini": ("gemini",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +131,8 @@ def _source(account: FoundKey) -> str:
 def _next(file: Path, accounts: Sequence[FoundKey], machine: Machine) -> str:
     config = "" if file == environment.settings_file(None) else f" --config {file}"
     families = [family for account in accounts for family in sorted(PRESETS[account.preset].families)]
-    tools = (tool for family in families or _TOOLS for tool in _TOOLS.get(family, ()))
-    tool = next((tool for tool in tools if machine.which(tool)), "")
+    tools = [tool.program for family in families for tool in tool_recipes.of_family(family)]
+    tool = next(filter(machine.which, tools or [each.program for each in tool_recipes.RECIPES]), "")
     return f"patchbay run{config} -- {tool}" if tool else f"patchbay run{config}"
 
 

@@ -11,13 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..settings.presets import PRESETS
+from ..tool_recipes import BASE_PATHS, Change, ToolRecipe, ToolState, Way, general, json_object, merged, recipe
 from ..values.http import is_loopback
 from . import certificates, client_programs, proxy_variables
 from .command_line import LaunchError
-from .recipes import Change, ToolRecipe, ToolState, Way, general, json_object, merged, recipe
 
 KNOWN_HOSTS = tuple(sorted({host for each in PRESETS.values() if (host := urlsplit(each.base_url).hostname)}))
-_BASES = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "GOOGLE_GEMINI_BASE_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,5 +103,5 @@ def _bundle(setup: ChildSetup, env: Mapping[str, str], confdir: Path) -> Path:
 
 def _asks_locally(env: Mapping[str, str]) -> bool:
     """Whether a tool of *env* is to ask a server of this machine, which is no exception then."""
-    hosts = (urlsplit(env.get(name, "")).hostname for name in _BASES)
+    hosts = (urlsplit(env.get(name, "")).hostname for name in BASE_PATHS)
     return any(host and is_loopback(host) for host in hosts)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from ..tool_recipes import RECIPES
+
 # Programs that run another one. Each with those of its options that take a value.
 _RUNNERS = {
     "env": ("-u", "--unset", "-C", "--chdir"),
@@ -26,13 +28,7 @@ _RUNNERS = {
     "stdbuf": ("-i", "-o", "-e"),
 }
 _VERBS = {"pipx": {"run"}, "pnpm": {"dlx", "exec"}, "yarn": {"dlx", "exec"}, "bun": {"x", "run"}}
-_PACKAGES = {
-    "@anthropic-ai/claude-code": "claude",
-    "@openai/codex": "codex",
-    "@google/gemini-cli": "gemini",
-    "@qwen-code/qwen-code": "qwen",
-    "opencode-ai": "opencode",
-}
+_PACKAGES = {each.package: each.program for each in RECIPES}
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _VERSION = re.compile(r"(?<=.)@[^@/]*$")  # of a package: `@openai/codex@latest`
 _SUFFIX = re.compile(r"\.(?:exe|cmd|[cm]?js)$")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..proxy import environment
 from ..proxy.persistence import VARIABLE
-from ..proxy.release import ADDON
+from ..proxy.release import ADDON, CALLED
 from ..settings import reader
 from ..settings.settings import Config
 from . import child_environment, child_process, client_programs, command_line, host, listeners, summary
@@ -25,8 +25,6 @@ from .listeners import MODE, Listeners
 from .proxy_process import AddressInUse, ProxyProcess, free_ports, host_command, remove_old_logs
 from .proxy_variables import OuterProxy, outer_proxy
 
-# How a user runs the command here.
-CALLED = str(ADDON.parent / "scripts" / "patchbay") if ADDON.name == "addon" else "patchbay"
 _TRIES = 5  # to find a port that no other program takes before the proxy has it
 _WEB = re.compile(r"Web server listening at (\S+)")
 

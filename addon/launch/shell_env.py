@@ -14,11 +14,11 @@ import msgspec
 from ..proxy import control_socket
 from ..proxy.control_answers import ProxyStatus
 from ..proxy.control_socket import ControlFailed
+from ..tool_recipes import RECIPES, Change
 from . import child_environment, proxy_variables
 from .child_environment import ChildSetup
 from .command_line import CommandLine, LaunchError
 from .listeners import HOST
-from .recipes import RECIPES, Change
 from .run import read_settings, settings_file
 
 SHELLS = ("sh", "fish")

@@ -7,6 +7,8 @@ from importlib import metadata
 from pathlib import Path
 
 ADDON = Path(__file__).resolve().parent.parent
+# How a user runs the command here.
+CALLED = str(ADDON.parent / "scripts" / "patchbay") if ADDON.name == "addon" else "patchbay"
 
 
 def version() -> str:

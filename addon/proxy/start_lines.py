@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from .. import tool_recipes
+from ..dialects import FAMILIES
 from ..router import Router
 from ..settings.settings import Config
+from ..tool_recipes import Way
 from ..values.account import Account
 from . import credentials, release, terminal_json, terminal_lines
 from .terminal_json import JsonLine
@@ -23,32 +25,6 @@ class StartLine:
 
     text: Callable[[LineStyle], str]
     json: Callable[[], JsonLine]
-
-
-@dataclass(frozen=True, slots=True)
-class _Tool:
-    """How a tool of one family is started with *address* as its provider; *key* is what the tool sends as its key."""
-
-    name: str
-    family: str
-    command: str
-
-
-_BY_ADDRESS: Sequence[_Tool] = (
-    _Tool("Claude Code", "anthropic", "ANTHROPIC_BASE_URL={address} ANTHROPIC_AUTH_TOKEN={key} claude"),
-    _Tool("Codex", "openai", "PATCHBAY_KEY={key} codex -c model_provider=patchbay -c 'model_providers.patchbay="
-          '{{name="Patchbay",base_url="{address}/v1",wire_api="responses",env_key="PATCHBAY_KEY"}}\''),
-    _Tool("Gemini CLI", "gemini", "GOOGLE_GEMINI_BASE_URL={address} GEMINI_API_KEY={key} gemini"),
-    _Tool("OpenAI SDK", "openai", "OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY={key} COMMAND"),
-    _Tool("Anthropic SDK", "anthropic", "ANTHROPIC_BASE_URL={address} ANTHROPIC_API_KEY={key} COMMAND"),
-    _Tool("Google SDK", "gemini", "GOOGLE_GEMINI_BASE_URL={address} GEMINI_API_KEY={key} COMMAND"),
-)  # fmt: skip
-_KEY_OF_TOOL = re.compile(r"(?:ANTHROPIC|OPENAI|GEMINI)_\w+=\{key\} ")
-_AS_PROXY: Sequence[_Tool] = (
-    _Tool("Claude Code", "anthropic", f"HTTPS_PROXY={{address}} NODE_EXTRA_CA_CERTS={_CA} claude"),
-    _Tool("Gemini CLI", "gemini", f"HTTPS_PROXY={{address}} NODE_EXTRA_CA_CERTS={_CA} gemini"),
-    _Tool("other tools", "", f"HTTPS_PROXY={{address}} SSL_CERT_FILE=BUNDLE COMMAND (BUNDLE: your CAs and {_CA})"),
-)
 
 
 def of(router: Router, addresses: Mapping[str, str], at: float) -> Iterator[StartLine]:
@@ -72,20 +48,21 @@ def of(router: Router, addresses: Mapping[str, str], at: float) -> Iterator[Star
 
 def commands(config: Config, addresses: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each kind of tool for which there is an account, and the command that starts it behind this proxy."""
-    families = {family for account in config.accounts if account.enabled for family in account.provider.families}
-    key = "YOUR_CLIENT_KEY" if config.clients else "any"
+    served = {family for account in config.accounts if account.enabled for family in account.provider.families}
+    families = FAMILIES if config.looks else served
     first = {kind: address for address, kind in reversed([*addresses.items()])}
-    for kind, tools in (("base", _BY_ADDRESS), ("proxy", _AS_PROXY)):
-        for tool in tools if kind in first else ():
-            if config.looks:
-                yield tool.name, _with_own_key(tool).format(address=first[kind], key='"$OPENAI_API_KEY"')
-            elif not tool.family or tool.family in families:
-                yield tool.name, tool.command.format(address=first[kind], key=key)
+    if base := first.get("base"):
+        key = "YOUR_CLIENT_KEY" if config.clients else "any"
+        yield from tool_recipes.lines(families, Way(base, own_keys=config.looks, key=key))
+    if proxy := first.get("proxy"):
+        yield from _by_proxy(families, proxy)
 
 
-def _with_own_key(tool: _Tool) -> str:
-    """Return the command of *tool* without a key: behind a proxy that only looks, the tool keeps its own."""
-    return _KEY_OF_TOOL.sub("", tool.command)
+def _by_proxy(families: Collection[str], proxy: str) -> Iterator[tuple[str, str]]:
+    for tool in tool_recipes.RECIPES:
+        if tool.is_of_node and tool.family in families:
+            yield tool.name, f"HTTPS_PROXY={proxy} NODE_EXTRA_CA_CERTS={_CA} {tool.program}"
+    yield "other tools", f'eval "$({release.CALLED} env)" && COMMAND'
 
 
 def _command(tool: str, command: str, at: float) -> StartLine:

@@ -6,6 +6,10 @@ from html import escape
 
 from mitmproxy import http
 
+from .. import tool_recipes
+from ..dialects import FAMILIES
+from ..tool_recipes import Way
+
 _HEADERS = {
     "content-type": "text/html; charset=utf-8",
     "cache-control": "no-store",
@@ -13,14 +17,6 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-_LINES = (
-    ("Claude Code", "ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any claude"),
-    ("Gemini CLI", "GOOGLE_GEMINI_BASE_URL={url} GEMINI_API_KEY=any gemini"),
-    ("Qwen Code", "OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=any qwen --auth-type openai"),
-    ("SDKs of OpenAI", "OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=any python app.py"),
-    ("SDKs of Anthropic", "ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any python app.py"),
-    ("any of these, and Codex and OpenCode", "patchbay run -- codex"),
-)
 _PAGE = """\
 <!doctype html><html lang="en"><meta charset="utf-8"><title>Patchbay</title>
 <meta name="viewport" content="width=device-width">
@@ -40,8 +36,6 @@ it keeps each conversation on one of your accounts. The key that a tool sends do
 
 def response(url: str) -> http.Response:
     """Return the page for the listener at *url*."""
-    shown = escape(url)
-    lines = "".join(
-        f"<dt>{escape(title)}<dd><code>{escape(line).replace('{url}', shown)}</code>\n" for title, line in _LINES
-    )
-    return http.Response.make(200, _PAGE.format(url=shown, lines=lines).encode(), _HEADERS)
+    told = (*tool_recipes.lines(FAMILIES, Way(url, key="any")), ("any tool", "patchbay run -- COMMAND"))
+    lines = "".join(f"<dt>{escape(title)}<dd><code>{escape(line)}</code>\n" for title, line in told)
+    return http.Response.make(200, _PAGE.format(url=escape(url), lines=lines).encode(), _HEADERS)

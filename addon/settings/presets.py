@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..dialects import FAMILIES
-from ..values.account import CredentialForm, Echo, LoginFile, Provider, Stamp
+from ..values.account import CredentialForm, Echo, LoginFile, Provider, ServiceVariables, Stamp
 
 _EVERY = frozenset(FAMILIES)
 _OPENAI, _ANTHROPIC, _GEMINI = (frozenset({family}) for family in ("openai", "anthropic", "gemini"))
@@ -67,13 +67,31 @@ _PATHS = {
         "/v1/realtime"
     ),
 }
+# As tools read them.
+_VARIABLES = {
+    "anthropic": ServiceVariables(("ANTHROPIC_API_KEY", "CLAUDE_API_KEY"), ("ANTHROPIC_BASE_URL",)),
+    "openai": ServiceVariables(
+        ("OPENAI_API_KEY", "OPENAI_KEY"), ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "openai_compatible"
+    ),
+    "gemini": ServiceVariables(
+        ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY"),
+        ("GOOGLE_GEMINI_BASE_URL", "GEMINI_BASE_URL"),
+    ),
+    "openrouter": ServiceVariables(("OPENROUTER_API_KEY", "OPENROUTER_KEY")),
+    "groq": ServiceVariables(("GROQ_API_KEY",)),
+    "mistral": ServiceVariables(("MISTRAL_API_KEY",)),
+    "deepseek": ServiceVariables(("DEEPSEEK_API_KEY",)),
+    "xai": ServiceVariables(("XAI_API_KEY", "GROK_API_KEY")),
+    "azure": ServiceVariables(("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_KEY"), ("AZURE_OPENAI_ENDPOINT",)),
+}
 
 
 def _preset(
     name: str, families: frozenset[str], base_url: str = "", credential: CredentialForm = "bearer", **more: Any
 ) -> Provider:
     paths = tuple(_PATHS.get(name, "").split())
-    return Provider(name, name, families, base_url, credential, paths=paths, **more)
+    variables = _VARIABLES.get(name, ServiceVariables())
+    return Provider(name, name, families, base_url, credential, paths=paths, variables=variables, **more)
 
 
 PRESETS: dict[str, Provider] = {

@@ -107,6 +107,20 @@ class LoginFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceVariables:
+    """
+    The environment variables by which tools know a service: those of its *keys*, and of its *servers*' addresses.
+
+    With a suffix (`_2`, `_WORK`) a variable of a key is one of several. The key of a server that no preset knows is one
+    for the preset *elsewhere*; empty: for this one.
+    """
+
+    keys: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    elsewhere: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """
     One service at one base URL. *base_url* is a URL, `reverse` (the upstream of `--mode reverse:`) or empty.
@@ -138,6 +152,7 @@ class Provider:
     endpoints: tuple[str, ...] = ()  # patterns of the endpoints of its dialects that it has; empty: all
     list_items: Mapping[str, str] = field(default_factory=dict)  # header that is a list → what must be in it
     login: LoginFile | None = None  # where the tool of its users keeps their login
+    variables: ServiceVariables = ServiceVariables()
 
 
 @dataclass(frozen=True, slots=True)

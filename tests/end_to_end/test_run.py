@@ -267,5 +267,5 @@ def test_env_prints_for_a_shell_what_run_gives(home: Path) -> None:
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0] == "patchbay"
-    assert 'model_providers.patchbay.base_url="http://127.0.0.1:8080/v1"' in lines
+    assert 'base_url="http://127.0.0.1:8080/v1"' in lines[-3]
     assert lines[-2:] == ["exec", "hi"]

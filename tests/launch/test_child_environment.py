@@ -30,7 +30,7 @@ def test_a_known_tool_gets_its_own_way_and_nothing_else_changes(confdir: Path) -
     command, child, note = prepared(["env", "A=1", "codex", "exec", "hi"], setup(confdir), env, confdir)
 
     assert command[:3] == ["env", "A=1", "codex"] and command[-2:] == ["exec", "hi"]
-    assert command[3:-2:2] == ["-c"] * 6
+    assert command[3:-2:2] == ["-c"] * 2
     assert child == {**env, "PATCHBAY_KEY": "patchbay"}
     assert note == ""
 

@@ -61,7 +61,7 @@ def test_options_of_a_tool_are_a_function_of_its_name(home: Path, capsys: pytest
     script = "\n".join([*codex, "command() { shift; printf '%s|' \"$@\"; }", "codex exec 'two words'"])
     shell = shutil.which("sh") or "sh"
     done = subprocess.run([shell, "-c", script], capture_output=True, text=True, timeout=30)
-    assert done.stdout.endswith("|exec|two words|") and '|model_providers.patchbay.name="Patchbay"|' in done.stdout
+    assert done.stdout.endswith("|exec|two words|") and '|model_providers.patchbay={name="Patchbay",' in done.stdout
 
 
 def test_the_running_proxy_says_how_it_is_reached(

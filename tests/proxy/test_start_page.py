@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from html.parser import HTMLParser
 
 from patchbay.proxy import start_page
@@ -13,9 +12,9 @@ def test_it_says_what_this_is_and_has_lines_to_paste() -> None:
     text = (found.content or b"").decode()
 
     assert found.status_code == 200
-    assert "<code>ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_API_KEY=any claude</code>" in text
+    assert "<code>ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_AUTH_TOKEN=any claude</code>" in text
     assert "<code>OPENAI_BASE_URL=http://127.0.0.1:8080/v1 " in text
-    assert "{" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
+    assert "{url}" not in text and "{lines}" not in text
     HTMLParser().feed(text)
 
 

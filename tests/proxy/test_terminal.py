@@ -319,7 +319,8 @@ def test_the_start_says_where_how_accounts_stand_and_what_to_paste(monkeypatch: 
         "account keyless      no key: env:PATCHBAY_TEST_A: is not set",
         "Claude Code: ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_AUTH_TOKEN=any claude",
         "Codex: PATCHBAY_KEY=any codex -c model_provider=patchbay -c 'model_providers.patchbay="
-        '{name="Patchbay",base_url="http://127.0.0.1:8080/v1",wire_api="responses",env_key="PATCHBAY_KEY"}\'',
+        '{name="Patchbay",base_url="http://127.0.0.1:8080/v1",wire_api="responses",env_key="PATCHBAY_KEY",'
+        "supports_websockets=false}'",
         "OpenAI SDK: OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=any COMMAND",
         "Anthropic SDK: ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_API_KEY=any COMMAND",
     ]
@@ -344,7 +345,11 @@ def test_behind_a_proxy_that_only_looks_a_tool_keeps_its_key() -> None:
     assert told.startswith("it only looks")
     assert "Claude Code: ANTHROPIC_BASE_URL=http://127.0.0.1:8080 claude" in commands
     assert "OpenAI SDK: OPENAI_BASE_URL=http://127.0.0.1:8080/v1 COMMAND" in commands
-    assert not any("=any" in command for command in commands)
+    assert not any("=any" in command or "KEY" in command for command in commands)
+    [codex] = [command for command in commands if command.startswith("Codex: codex -c ")]
+    assert "requires_openai_auth=true" in codex
+    [other] = [line for line in start(router(mode="shadow"), "proxy") if line.startswith("other tools: ")]
+    assert other.endswith(' env)" && COMMAND')
 
 
 def test_the_start_is_told_to_programs() -> None:

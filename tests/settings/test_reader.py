@@ -34,6 +34,7 @@ from patchbay.values.account import (
     Provider,
     Secret,
     SecretHeader,
+    ServiceVariables,
     Stamp,
     Timeouts,
 )
@@ -588,7 +589,7 @@ KINDS: dict[type, tuple[Section, set[str]]] = {  # a value → its section, and 
     ClientKey: (reader.CLIENT, set()),
     Account: (reader.ACCOUNT, {"place", "switched_off"}),
     Models: (reader.MODELS, set()),
-    Provider: (reader.PROVIDER, {"name", "layout", "endpoints", "list_items", "login"}),
+    Provider: (reader.PROVIDER, {"name", "layout", "endpoints", "list_items", "login", "variables"}),
     CredentialHeader: (syntax.CREDENTIAL.long, set()),
     Stamp: (reader.STAMP, set()),
     Echo: (reader.ECHO, set()),
@@ -617,7 +618,7 @@ def test_every_value_of_the_settings_has_its_section() -> None:
         if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
     }
 
-    assert values - {SecretHeader, LoginFile} == KINDS.keys()
+    assert values - {SecretHeader, LoginFile, ServiceVariables} == KINDS.keys()
 
 
 def _file(table: str = "keys", setting: str = "") -> str:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tomllib
 from typing import Any
 
 import pytest
 
+from patchbay.dialects import FAMILIES
 from patchbay.launch.child_environment import ways
-from patchbay.launch.recipes import RECIPES, Change, ToolState, Way, general, recipe
+from patchbay.tool_recipes import (
+    BASE_PATHS,
+    PLACEHOLDER_KEY,
+    RECIPES,
+    SDKS,
+    Change,
+    ToolState,
+    Way,
+    general,
+    lines,
+    recipe,
+)
 
 BASE = "http://127.0.0.1:8080"
 BY_ADDRESS = Way(BASE)
@@ -33,7 +46,10 @@ def codex(change: Change) -> dict[str, Any]:
         at = settings
         for folder in folders:
             at = at.setdefault(folder, {})
-        at[name] = tomllib.loads(f"value = {value}")["value"]
+        try:
+            at[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            at[name] = value
     return settings
 
 
@@ -80,6 +96,40 @@ def test_by_proxy_no_base_url_is_set(program: str) -> None:
 def test_who_only_looks_keeps_credentials_and_settings(program: str) -> None:
     assert given(program, LOOK) == Change()
     assert general(LOOK, ToolState()) == Change()
+
+
+@pytest.mark.parametrize("program", [each.program for each in RECIPES])
+def test_who_only_looks_at_a_base_url_gets_that_and_no_key(program: str) -> None:
+    found = given(program, Way(BASE, own_keys=True))
+
+    assert BASE in str(found)
+    assert not found.removed and not any("KEY" in name or "TOKEN" in name for name in found.variables)
+    assert PLACEHOLDER_KEY not in [*found.variables.values(), *found.arguments] and "apiKey" not in str(found)
+    assert not any("KEY" in name for name in general(Way(BASE, own_keys=True), ToolState()).variables)
+
+
+def test_behind_a_base_url_codex_keeps_its_own_login_where_it_is_only_looked_at() -> None:
+    provider = codex(given("codex", Way(BASE, own_keys=True)))["model_providers"]["patchbay"]
+
+    assert provider["requires_openai_auth"] is True and "env_key" not in provider
+
+
+def test_the_line_of_a_tool_gives_it_what_its_recipe_says() -> None:
+    """What is said at the start is the same as what a run gives: both are made of the recipe."""
+    for name, line in lines(FAMILIES, BY_ADDRESS):
+        *words, program = [word for word in shlex.split(line) if not word.startswith(("-c", "model_provider"))]
+        known = recipe(program)
+        change = known.change(BY_ADDRESS, ToolState()) if known else None
+        assert name == (known.name if known else name)
+        assert not change or dict(word.split("=", 1) for word in words) == change.variables
+        assert not change or shlex.split(line)[len(words) + 1 :] == list(change.arguments)
+    assert len([*lines(FAMILIES, BY_ADDRESS)]) == len(FAMILIES) + len(SDKS)
+    assert [*lines((), BY_ADDRESS)] == []
+
+
+def test_the_path_of_a_base_url_is_that_of_its_sdk() -> None:
+    assert BASE_PATHS["OPENAI_API_BASE"] == BASE_PATHS["OPENAI_BASE_URL"] == "/v1"
+    assert BASE_PATHS["ANTHROPIC_BASE_URL"] == BASE_PATHS["GOOGLE_GEMINI_BASE_URL"] == ""
 
 
 def test_arguments_and_settings_of_the_user_come_first() -> None:

@@ -1,14 +1,16 @@
 """
 What each tool needs to reach its models through Patchbay: variables, and arguments.
 
-Nothing of the user's own settings files is changed. A new tool is a function and a row of RECIPES.
+Nothing of the user's own settings files is changed. A new tool is a function and a row of RECIPES, an SDK a row of
+SDKS: what is run, printed and said at the start is made of them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 PLACEHOLDER_KEY = "patchbay"  # what a tool is told its key is, where it has none: Patchbay replaces it
@@ -19,13 +21,14 @@ class Way:
     """
     How a tool reaches the proxy: *base* as its provider's address, *proxy* as an HTTP proxy with *bundle* to trust.
 
-    What is empty is not used. With *own_keys* the tool keeps its own credentials.
+    What is empty is not used. A tool without a key gets *key*; with *own_keys* it keeps its own credentials.
     """
 
     base: str = ""
     proxy: str = ""
     bundle: str = ""
     own_keys: bool = False
+    key: str = PLACEHOLDER_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +59,62 @@ class ToolState:
 @dataclass(frozen=True, slots=True)
 class ToolRecipe:
     """
-    One tool. *files* are those of its settings, in JSON, the stronger ones last; `$NAME` stands for a variable.
+    One tool, for the models of one *family*, and its npm *package*; what it needs is *made*.
 
-    Where an account's provider is *by_proxy_at*, the tool reaches it better by a proxy than by its base URL.
+    *files* are those of its settings, in JSON, the stronger ones last; `$NAME` stands for a variable. Where an
+    account's provider is *by_proxy_at*, the tool reaches it better by a proxy than by its base URL. Whether it trusts
+    the certificates that Node's variable names: *is_of_node*.
     """
 
+    name: str
     program: str
-    change: Callable[[Way, ToolState], Change]
+    family: str
+    package: str
+    made: Callable[[Way, ToolState], Change]
     files: tuple[str, ...] = ()
     by_proxy_at: str = ""
+    is_of_node: bool = False
+
+    def change(self, way: Way, tool: ToolState) -> Change:
+        """Return what *tool* gets: where it keeps its keys, no more than a base URL."""
+        if not way.own_keys:
+            return self.made(way, tool)
+        return replace(self.made(way, tool), removed=(), note="") if way.base else Change()
+
+
+@dataclass(frozen=True, slots=True)
+class Sdk:
+    """A provider's SDK: the variables of its base URL, which ends in *path*, and the variable of its *key*."""
+
+    name: str
+    family: str
+    bases: tuple[str, ...]
+    path: str
+    key: str
+
+    def change(self, way: Way) -> Change:
+        """Return what programs with this SDK get."""
+        base = {self.bases[0]: way.base + self.path} if way.base else {}
+        return Change(base if way.own_keys else {**base, self.key: way.key})
+
+
+SDKS: tuple[Sdk, ...] = (
+    Sdk("OpenAI SDK", "openai", ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "/v1", "OPENAI_API_KEY"),
+    Sdk("Anthropic SDK", "anthropic", ("ANTHROPIC_BASE_URL",), "", "ANTHROPIC_API_KEY"),
+    Sdk("Google SDK", "gemini", ("GOOGLE_GEMINI_BASE_URL",), "", "GEMINI_API_KEY"),
+)
+# Each variable of a base URL, and the path that one of ours has there.
+BASE_PATHS: Mapping[str, str] = {name: sdk.path for sdk in SDKS for name in sdk.bases}
 
 
 def general(way: Way, tool: ToolState) -> Change:
-    """Return what programs of any kind need: the variables of the SDKs, and of each tool that has some."""
-    env = tool.env
-    tools = [_claude(way, tool), _gemini(way, tool), _opencode(way, tool)]
-    variables: dict[str, str] = {} if way.own_keys else _missing(env, "OPENAI_API_KEY")
-    if not way.own_keys and not env.get("ANTHROPIC_API_KEY") and not env.get("ANTHROPIC_AUTH_TOKEN"):
-        variables["ANTHROPIC_API_KEY"] = PLACEHOLDER_KEY
+    """Return what programs of any kind need: the variables of the SDKs, and of each tool that needs nothing else."""
+    tools = [change for each in RECIPES if not (change := each.change(way, tool)).arguments]
+    variables = _missing(way, tool, "OPENAI_API_KEY")
+    if not tool.env.get("ANTHROPIC_AUTH_TOKEN"):
+        variables |= _missing(way, tool, "ANTHROPIC_API_KEY")
     if way.base:
-        variables |= dict.fromkeys(("OPENAI_BASE_URL", "OPENAI_API_BASE"), f"{way.base}/v1")
+        variables |= {name: way.base + path for name, path in BASE_PATHS.items()}
     for each in tools:
         variables |= {name: value for name, value in each.variables.items() if name != "ANTHROPIC_AUTH_TOKEN"}
     return Change(variables, tuple(name for each in tools for name in each.removed))
@@ -85,14 +124,10 @@ _OTHER_CLOUDS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX")  # with th
 
 
 def _claude(way: Way, tool: ToolState) -> Change:
-    if way.own_keys:
-        return Change()
-    variables: dict[str, str] = {}
-    if way.base:
-        variables["ANTHROPIC_BASE_URL"] = way.base
+    variables = {"ANTHROPIC_BASE_URL": way.base} if way.base else {}
     if not tool.env.get("ANTHROPIC_API_KEY"):
         # The token, as it asks its user to confirm a key of a variable.
-        variables |= _missing(tool.env, "ANTHROPIC_AUTH_TOKEN")
+        variables |= _missing(way, tool, "ANTHROPIC_AUTH_TOKEN")
     arguments, note = _over_claudes_settings(way, tool)
     return Change(variables, _OTHER_CLOUDS, arguments, note=note)
 
@@ -111,41 +146,33 @@ def _over_claudes_settings(way: Way, tool: ToolState) -> tuple[tuple[str, ...], 
     return ("--settings", json.dumps({"env": values})), ""
 
 
+# The member of a provider that says whose key is sent: that of a variable, or Codex's own.
+_PATCHBAYS_KEY, _OWN_KEY = 'env_key = "PATCHBAY_KEY"', "requires_openai_auth = true"
 _CODEX = """\
-model_provider = "patchbay"
-
-[model_providers.patchbay]
 name = "Patchbay"
 base_url = "{base}"
 wire_api = "responses"
-env_key = "PATCHBAY_KEY"
+{key}
 supports_websockets = false"""
 
 
 def _codex(way: Way, tool: ToolState) -> Change:
-    if way.own_keys:
-        return Change()
     base = f"{way.base}/v1" if way.base else "https://api.openai.com/v1"
-    values = {
-        "name": "Patchbay",
-        "base_url": base,
-        "wire_api": "responses",
-        "env_key": "PATCHBAY_KEY",
-        "supports_websockets": False,
-    }
-    arguments = ["-c", 'model_provider="patchbay"']
-    for name, value in values.items():
-        arguments += ["-c", f"model_providers.patchbay.{name}={json.dumps(value)}"]
-    key = tool.env.get("PATCHBAY_KEY") or tool.env.get("OPENAI_API_KEY") or PLACEHOLDER_KEY
-    return Change({"PATCHBAY_KEY": key}, arguments=tuple(arguments), snippet=_CODEX.format(base=base))
+    members = _CODEX.format(base=base, key=_OWN_KEY if way.own_keys else _PATCHBAYS_KEY)
+    inline = members.replace(" = ", "=").replace("\n", ",")
+    key = tool.env.get("PATCHBAY_KEY") or tool.env.get("OPENAI_API_KEY") or way.key
+    return Change(
+        {} if way.own_keys else {"PATCHBAY_KEY": key},
+        arguments=("-c", "model_provider=patchbay", "-c", f"model_providers.patchbay={{{inline}}}"),
+        snippet=f'model_provider = "patchbay"\n\n[model_providers.patchbay]\n{members}',
+    )
 
 
 def _gemini(way: Way, tool: ToolState) -> Change:
-    if way.own_keys:
-        return Change()
-    variables = {} if tool.env.get("GOOGLE_API_KEY") else _missing(tool.env, "GEMINI_API_KEY")
-    if way.base:
-        variables["GOOGLE_GEMINI_BASE_URL"] = way.base
+    variables = {"GOOGLE_GEMINI_BASE_URL": way.base} if way.base else {}
+    if not tool.env.get("GOOGLE_API_KEY"):
+        variables |= _missing(way, tool, "GEMINI_API_KEY")
+    if way.base and not way.own_keys:
         variables["GEMINI_DEFAULT_AUTH_TYPE"] = "gemini-api-key"  # what it proposes where nothing was chosen yet
     removed = ("GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA")
     chosen = _member(tool.settings, "security", "auth", "selectedType")
@@ -156,22 +183,17 @@ def _gemini(way: Way, tool: ToolState) -> Change:
 
 
 def _qwen(way: Way, tool: ToolState) -> Change:
-    if way.own_keys:
-        return Change()
-    variables = _missing(tool.env, "OPENAI_API_KEY")
-    if way.base:
-        variables["OPENAI_BASE_URL"] = f"{way.base}/v1"
+    variables = {"OPENAI_BASE_URL": f"{way.base}/v1"} if way.base else {}
+    variables |= _missing(way, tool, "OPENAI_API_KEY")
     chosen = any(word.partition("=")[0] == "--auth-type" for word in tool.arguments)
-    return Change(variables, arguments=() if chosen else ("--auth-type", "openai"))
+    return Change(variables, arguments=() if chosen or way.own_keys else ("--auth-type", "openai"))
 
 
 def _opencode(way: Way, tool: ToolState) -> Change:
-    if way.own_keys:
-        return Change()
     bases = {"openai": "/v1", "anthropic": "/v1", "google": "/v1beta", "patchbay": "/v1"}
+    key = {} if way.own_keys else {"apiKey": way.key}
     providers: dict[str, Any] = {
-        name: {"options": {"apiKey": PLACEHOLDER_KEY} | ({"baseURL": way.base + path} if way.base else {})}
-        for name, path in bases.items()
+        name: {"options": key | ({"baseURL": way.base + path} if way.base else {})} for name, path in bases.items()
     }
     providers["patchbay"] = {"npm": "@ai-sdk/openai-compatible", "name": "Patchbay", **providers["patchbay"]}
     if not way.base:
@@ -182,22 +204,30 @@ def _opencode(way: Way, tool: ToolState) -> Change:
     return Change({"OPENCODE_CONFIG_CONTENT": json.dumps(content)})
 
 
-RECIPES: tuple[ToolRecipe, ...] = (
+RECIPES: tuple[ToolRecipe, ...] = (  # of each family, the tool that is proposed stands first
     ToolRecipe(
+        "Claude Code",
         "claude",
+        "anthropic",
+        "@anthropic-ai/claude-code",
         _claude,
         ("$CLAUDE_CONFIG_DIR/settings.json", ".claude/settings.json", ".claude/settings.local.json"),
+        is_of_node=True,
     ),
-    ToolRecipe("codex", _codex),
+    ToolRecipe("Codex", "codex", "openai", "@openai/codex", _codex),
     # With a base URL it takes no key but from a user who has chosen one in its settings.
     ToolRecipe(
+        "Gemini CLI",
         "gemini",
+        "gemini",
+        "@google/gemini-cli",
         _gemini,
         ("$HOME/.gemini/settings.json", ".gemini/settings.json"),
         by_proxy_at="generativelanguage.googleapis.com",
+        is_of_node=True,
     ),
-    ToolRecipe("qwen", _qwen),
-    ToolRecipe("opencode", _opencode),
+    ToolRecipe("Qwen Code", "qwen", "openai", "@qwen-code/qwen-code", _qwen),
+    ToolRecipe("OpenCode", "opencode", "openai", "opencode-ai", _opencode),
 )
 
 
@@ -206,8 +236,29 @@ def recipe(program: str) -> ToolRecipe | None:
     return next((each for each in RECIPES if each.program == program), None)
 
 
-def _missing(env: Mapping[str, str], name: str) -> dict[str, str]:
-    return {} if env.get(name) else {name: PLACEHOLDER_KEY}
+def of_family(family: str) -> tuple[ToolRecipe, ...]:
+    """Return the tools for models of *family*, the one that is proposed first."""
+    return tuple(each for each in RECIPES if each.family == family)
+
+
+def lines(families: Collection[str], way: Way) -> Iterator[tuple[str, str]]:
+    """Yield the name and the line for a shell of the tool that is proposed for each of *families*, and of each SDK."""
+    for tool in RECIPES:
+        if tool.family in families and tool is of_family(tool.family)[0]:
+            yield tool.name, shell_line(tool.change(way, ToolState()), tool.program)
+    for sdk in SDKS:
+        if sdk.family in families:
+            yield sdk.name, shell_line(sdk.change(way), "COMMAND")
+
+
+def shell_line(change: Change, command: str) -> str:
+    """Return the line that starts *command* with *change*, for a shell."""
+    variables = (f"{name}={shlex.quote(value)}" for name, value in change.variables.items())
+    return " ".join((*variables, command, *map(shlex.quote, change.arguments)))
+
+
+def _missing(way: Way, tool: ToolState, name: str) -> dict[str, str]:
+    return {} if way.own_keys or tool.env.get(name) else {name: way.key}
 
 
 def _member(found: object, *names: str) -> object:

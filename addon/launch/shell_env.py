@@ -124,7 +124,7 @@ def _setup(line: EnvLine, env: Mapping[str, str]) -> ChildSetup:
     settings = read_settings(_file(line, env), CommandLine())
     status = None if line.url else _running(settings.folder, env)
     kinds = dict(zip(status.kinds, status.addresses, strict=False)) if status else {"base": line.url or _DEFAULT}
-    own_keys = status.mode == "shadow" if status else settings.own_keys
+    own_keys = status.mode in ("shadow", "look") if status else settings.own_keys
     if status and not kinds.get("base") and not kinds.get("proxy"):
         raise LaunchError("the running proxy has no listener for tools: its mode is neither reverse nor regular")
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

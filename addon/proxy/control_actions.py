@@ -44,7 +44,7 @@ class ControlActions:
             addresses=list(listeners),
             kinds=list(listeners.values()),
             in_flight=self._lifecycle.in_flight(),
-            mode=service.router.config.mode,
+            mode=service.router.config.shown_mode,
             uptime_seconds=round(time.monotonic() - self._began, 1),
             totals=service.sessions.totals(),
         )

@@ -35,7 +35,7 @@ def of(router: Router, addresses: Mapping[str, str], at: float) -> Iterator[Star
     known = f"; {remembered} conversations of earlier are remembered" if remembered else ""
     yield StartLine(
         lambda style: _line(f"Patchbay {version} listens at {where}{known}", at, style),
-        lambda: terminal_json.started(version, addresses, config.mode, at),
+        lambda: terminal_json.started(version, addresses, config.shown_mode, at),
     )
     if config.looks:
         told = "it only looks: requests pass with their own credentials, which are not kept"

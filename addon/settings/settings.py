@@ -162,6 +162,11 @@ class Config:
         """Whether no account is used at all: requests pass with their clients' credentials and are recorded."""
         return self.mode == "shadow" and not any(account.enabled for account in self.accounts)
 
+    @property
+    def shown_mode(self) -> str:
+        """The mode as a user calls it: `serve`, `shadow` or `look`."""
+        return "look" if self.looks else self.mode
+
     def without(self, disabled: Collection[str]) -> Config:
         """Return these settings with the accounts in *disabled* switched off by a command."""
         off = {account.id for account in self.accounts if account.enabled and account.id in disabled}

@@ -73,9 +73,12 @@ def test_the_running_proxy_says_how_it_is_reached(
     assert f"export SSL_CERT_FILE={home / 'state' / 'ca-bundle.pem'}" in lines
     assert told(capsys, "claude")[0] == f"export ANTHROPIC_BASE_URL={BASE}"
 
-    running(monkeypatch, ProxyStatus(addresses=[PROXY], kinds=["proxy"], mode="shadow"))
-    lines = told(capsys, "claude")
-    assert f"export HTTPS_PROXY={PROXY}" in lines and "ANTHROPIC" not in str(lines)
+    for mode in ("shadow", "look"):
+        running(monkeypatch, ProxyStatus(addresses=[PROXY], kinds=["proxy"], mode=mode))
+        lines = told(capsys, "claude")
+        assert f"export HTTPS_PROXY={PROXY}" in lines and "ANTHROPIC" not in str(lines)
+        running(monkeypatch, ProxyStatus(addresses=[BASE], kinds=["base"], mode=mode))
+        assert told(capsys, "claude") == [f"export ANTHROPIC_BASE_URL={BASE}"]
 
     running(monkeypatch, ProxyStatus(addresses=["http://127.0.0.1:1"], kinds=[""]))
     assert env(["claude"], {}) == 2

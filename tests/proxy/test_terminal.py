@@ -340,7 +340,8 @@ def test_behind_an_ordinary_proxy_and_with_clients_other_lines_are_pasted() -> N
 
 
 def test_behind_a_proxy_that_only_looks_a_tool_keeps_its_key() -> None:
-    told, *commands = start(router(account("off", enabled=False), mode="shadow"), "base")[1:]
+    looking = router(account("off", enabled=False), mode="shadow")
+    told, *commands = start(looking, "base")[1:]
 
     assert told.startswith("it only looks")
     assert "Claude Code: ANTHROPIC_BASE_URL=http://127.0.0.1:8080 claude" in commands
@@ -348,11 +349,14 @@ def test_behind_a_proxy_that_only_looks_a_tool_keeps_its_key() -> None:
     assert not any("=any" in command or "KEY" in command for command in commands)
     [codex] = [command for command in commands if command.startswith("Codex: codex -c ")]
     assert "requires_openai_auth=true" in codex
-    [other] = [line for line in start(router(mode="shadow"), "proxy") if line.startswith("other tools: ")]
+    [other] = [line for line in start(looking, "proxy") if line.startswith("other tools: ")]
     assert other.endswith(' env)" && COMMAND')
 
 
 def test_the_start_is_told_to_programs() -> None:
     lines = [line.json() for line in start_lines.of(router(account("a")), {HERE: "base"}, 1)]
     assert [(line["event"], line["time"]) for line in lines[:3]] == [("start", 1), ("account", 1), ("connect", 1)]
+    assert lines[0]["mode"] == "serve"
+    looking = next(start_lines.of(router(account("off", enabled=False), mode="shadow"), {}, 1))
+    assert looking.json()["mode"] == "look"
     assert lines[1] | {} == {"event": "account", "time": 1, "account": "a", "change": "ready"}

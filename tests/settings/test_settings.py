@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from patchbay.settings.settings import ClientKey, Config
-from patchbay.values.account import Secret
+from patchbay.values.account import Account, Provider, Secret
 
 DEFAULTS = {
     "state": "~/.local/state/patchbay",
@@ -49,3 +49,11 @@ def test_no_secret_is_shown_by_a_settings_repr() -> None:
     shown = repr(Config((), store="redis://:hunter2@host", clients=(ClientKey("ann", Secret("literal", "hunter2")),)))
 
     assert "hunter2" not in shown
+
+
+def test_without_an_enabled_account_a_proxy_that_changes_nothing_only_looks() -> None:
+    off = Account("a", Provider("p", "p", frozenset({"openai"})), Secret("literal"), enabled=False)
+
+    assert [Config((), mode="shadow").shown_mode, Config((off,), mode="shadow").shown_mode] == ["look", "look"]
+    assert Config((replace(off, enabled=True),), mode="shadow").shown_mode == "shadow"
+    assert Config((off,)).shown_mode == "serve"

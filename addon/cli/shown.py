@@ -10,7 +10,7 @@ from random import SystemRandom
 
 import msgspec
 
-from ..proxy import control_tables
+from ..proxy import account_list, control_tables, session_list
 from ..proxy.control_answers import AccountShown, ExchangeShown, ProxyStatus, SessionShown
 from ..proxy.control_socket import RunningProxy
 from ..router import Router
@@ -66,15 +66,10 @@ def _explained(found: ExchangeShown) -> list[str]:
 
 
 def _stored_accounts(arguments: argparse.Namespace) -> Told:
-    from ..proxy import control_actions  # the host is loaded only when it is needed
-
-    router = _restored(arguments)
-    return _told(control_actions.accounts_of(router, {}, time.time()))
+    return _told(account_list.shown(_restored(arguments), {}, time.time()))
 
 
 def _stored_sessions(arguments: argparse.Namespace) -> Told:
-    from ..proxy import session_list
-
     router = _restored(arguments)
     bound = router.accounts.bindings.all(time.time())
     found = session_list.SessionList().shown(bound, router.config.sessions.ttl)

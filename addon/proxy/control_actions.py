@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from ..accounts import refusals
-from ..accounts.absent import Absent
-from ..accounts.status import AccountStatus
 from ..router import Router
 from ..values.account import Account
-from . import client_connections, control_socket, decision_card, flow_record, incident_files, release, session_list
-from .control_answers import AccountShown, ExchangeShown, LaneShown, ProxyStatus, SessionShown
+from . import (
+    account_list,
+    client_connections,
+    control_socket,
+    decision_card,
+    flow_record,
+    incident_files,
+    release,
+    session_list,
+)
+from .control_answers import AccountShown, ExchangeShown, ProxyStatus, SessionShown
 from .control_socket import ControlFailed
 from .lifecycle import Lifecycle, Service
 
@@ -51,7 +57,7 @@ class ControlActions:
 
     def accounts(self) -> list[AccountShown]:
         """Return how every account stands, in the order of the settings."""
-        return accounts_of(self._router(), self._service().sessions.totals().accounts, time.time())
+        return account_list.shown(self._router(), self._service().sessions.totals().accounts, time.time())
 
     def sessions(self, name: str = "") -> list[SessionShown]:
         """Return the conversations, the latest use first; those that *name* begins, if it is given."""
@@ -164,48 +170,6 @@ class ControlActions:
 
     def _router(self) -> Router:
         return self._service().router
-
-
-def accounts_of(router: Router, served: Mapping[str, int], now: float) -> list[AccountShown]:
-    """Return how every account of *router* stands; *served* counts its exchanges."""
-    named = {account.id: account for account in router.config.accounts}
-    return [
-        _account(router, each, named.get(each.account), served.get(each.account, 0), now)
-        for each in router.accounts.status(now)
-    ]
-
-
-def _account(router: Router, status: AccountStatus, account: Account | None, served: int, now: float) -> AccountShown:
-    lanes = [LaneShown(each.lane, each.state, each.reason, each.until) for each in status.lanes]
-    return AccountShown(
-        account=status.account,
-        provider=status.provider,
-        state=status.state,
-        reason=_reason(router, status, now),
-        until=None if status.state == "disabled" else status.deadline,
-        in_flight=status.in_flight,
-        queue=status.waiting,
-        requests=status.minute,
-        rpm=account.rpm if account else 0,
-        tokens=status.tokens,
-        tpm=account.tpm if account else 0,
-        sessions=status.sessions,
-        exchanges=served,
-        lanes=lanes,
-    )
-
-
-def _reason(router: Router, status: AccountStatus, now: float) -> str:
-    """Return why an account is not used, each cause with its models; that of the longest rest first."""
-    if status.state == "disabled":
-        return status.reason or "in the settings"
-    models: dict[str, list[str]] = {}
-    found = [each for each in router.accounts.health.troubles(status.account) if each[1].until > now]
-    for lane, cooldown in sorted(found, key=lambda each: -each[1].until):
-        cause, detail = refusals.cause_of_cooldown(cooldown.kind, cooldown.outcome)
-        reason = refusals.reason(Absent(status.account, status.provider, cause, detail, cooldown.hinted))
-        models.setdefault(reason, []).extend([lane] if lane else [])
-    return "; ".join(f"{reason} for {', '.join(lanes)}" if lanes else reason for reason, lanes in models.items())
 
 
 def _how_to_enable(account: Account) -> str:

@@ -25,7 +25,7 @@ from .. import keyed, logins, secret_patterns
 from ..bounded import BoundedMap
 from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..values.account import CredentialHeader, Secret
-from .passing_bodies import PassingCredentials
+from .passing_credentials import PassingCredentials
 from .redaction import MIN_COVERED, Redactor
 
 MAX_FILE = 1_000_000  # bytes; also of what a command may print

@@ -18,7 +18,8 @@ from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Reaction
 from .answer_filter import AnswerFilter, Unchanged
 from .exchange_driver import DriverContext, ExchangeDriver
-from .passing_bodies import PassingBodies, PassingCredentials
+from .passing_bodies import PassingBodies
+from .passing_credentials import PassingCredentials
 from .redacted_heads import RedactedHeads
 from .websocket_layer import ObservedWebsocket
 

@@ -1,10 +1,13 @@
-"""The begin of the command, where a package is missing."""
+"""The begin of the command: where a package is missing, and what it loads."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -20,3 +23,39 @@ def test_an_environment_that_lacks_a_package_is_told_in_one_line(tmp_path: Path)
     assert done.stderr.startswith("patchbay does not run in this mitmproxy ")
     assert "pyyaml is installed, and cannot be imported; to fix it, run:  " in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "status",
+        "accounts",
+        "sessions",
+        "wake a",
+        "env",
+        "env claude",
+        "path",
+        "version",
+        "check",
+        "check --help",
+        "doctor",
+    ],
+)
+def test_a_command_that_does_not_need_mitmproxy_does_not_load_it(words: str, tmp_path: Path) -> None:
+    """Its modules take longer to load than such a command runs."""
+    (tmp_path / "config.yaml").write_text(
+        f"state: {tmp_path / 'state'}\naccounts: [{{id: a, provider: openai, key: env:PATCHBAY_TEST_A}}]\n"
+    )
+    code = (
+        "import sys\nfrom patchbay.cli.entry import main\ntry: main()\nexcept SystemExit: pass\n"
+        "sys.exit('mitmproxy' in sys.modules and 99)"
+    )
+    env = {**os.environ, "HOME": str(tmp_path), "PATCHBAY_TEST_A": "a-key-0123456789", "PATCHBAY_STORE": "sqlite"}
+    for name in ("PATCHBAY_CONTROL", "PATCHBAY_CONFIG"):
+        env.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, *words.split()], cwd=tmp_path, env=env, capture_output=True, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"Traceback" not in done.stderr

@@ -11,7 +11,8 @@ from mitmproxy.test import tflow
 from patchbay.proxy.body_hooks import PassingBodyHooks
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.exchange_driver import RequestTarget
-from patchbay.proxy.passing_bodies import LARGEST_KEPT, PassingCredentials
+from patchbay.proxy.passing_bodies import LARGEST_KEPT
+from patchbay.proxy.passing_credentials import PassingCredentials
 from patchbay.proxy.shadow import Passthrough, ShadowDriver
 from patchbay.values.http import Endpoint, Origin
 

@@ -11,7 +11,8 @@ from mitmproxy.net import encoding
 from mitmproxy.websocket import WebSocketMessage
 from wsproto.frame_protocol import Opcode
 
-from patchbay.proxy.passing_bodies import LARGEST_KEPT, PassingBodies, PassingCredentials
+from patchbay.proxy.passing_bodies import LARGEST_KEPT, PassingBodies
+from patchbay.proxy.passing_credentials import PassingCredentials
 
 KEY = "own-key-0123456789-of-no-format"
 LOGIN = json.dumps({"access_token": KEY, "scope": "all"}).encode()

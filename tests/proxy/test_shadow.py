@@ -15,7 +15,7 @@ from mitmproxy.test import tflow
 from patchbay.proxy.answer_filter import Unchanged
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.exchange_driver import RequestTarget
-from patchbay.proxy.passing_bodies import PassingCredentials
+from patchbay.proxy.passing_credentials import PassingCredentials
 from patchbay.proxy.shadow import Passthrough, ShadowDriver, warn_of_nowhere
 from patchbay.settings import reader
 from patchbay.values.account import Timeouts

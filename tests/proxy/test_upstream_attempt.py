@@ -11,7 +11,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.test import tflow
 
 from patchbay.proxy import layer_rig, upstream_attempt
-from patchbay.proxy.passing_bodies import PassingCredentials
+from patchbay.proxy.passing_credentials import PassingCredentials
 from patchbay.proxy.shadow import Passthrough
 from patchbay.values.account import Timeouts
 from patchbay.values.answer import Chunk, End, Failure, Head

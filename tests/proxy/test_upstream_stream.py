@@ -21,7 +21,7 @@ from patchbay.content_coding import CodingError
 from patchbay.proxy import upstream_stream
 from patchbay.proxy.answer_filter import AnswerFilter
 from patchbay.proxy.credentials import Credentials
-from patchbay.proxy.passing_bodies import PassingCredentials
+from patchbay.proxy.passing_credentials import PassingCredentials
 from patchbay.proxy.shadow import Passthrough
 from patchbay.proxy.upstream_attempt import ALIVE
 from patchbay.proxy.upstream_stream import STALLED

@@ -53,7 +53,7 @@ def _read(file: Path, mint: Mint, broken: list[str]) -> Iterator[StoredExchange]
 def line(judged: Judged) -> str:
     """Return the line printed for *judged*."""
     stored, verdict = judged.stored, judged.verdict
-    parts = [stored.request_id, report.summary(verdict)]
+    parts = [stored.request_id, verdict.kind, *filter(None, [report.evidence(verdict)])]
     if not judged.agrees:
         parts.append(f"judged live: {stored.recorded}" + (f", victim {stored.victim}" if stored.victim else ""))
     if stored.cut:

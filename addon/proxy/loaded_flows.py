@@ -32,4 +32,5 @@ class LoadedFlows:
         for each in judge(taken, self._mint):
             level = logging.CRITICAL if each.verdict.kind == "crosstalk" else logging.INFO
             differs = "" if each.agrees else f" (said then: {each.stored.recorded})"
-            logger.log(level, "%s %s%s", each.stored.request_id, report.summary(each.verdict), differs)
+            told = ": ".join(filter(None, (each.verdict.kind, report.evidence(each.verdict))))
+            logger.log(level, "%s %s%s", each.stored.request_id, told, differs)

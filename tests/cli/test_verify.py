@@ -62,22 +62,22 @@ def judged(number: int, kind: str = "clean", *, recorded: str = "", victim: str 
     ("found", "more", "told", "code"),
     [
         ([judged(1)], [], ["1 clean"], 0),
-        ([judged(1)], ["--all"], ["pb1-1  clean: echo matched (header)", "1 clean"], 0),
-        ([judged(1), judged(2, "suspect")], [], ["pb1-2  suspect: echo", "1 clean, 1 suspect"], 0),
+        ([judged(1)], ["--all"], ["pb1-1  clean  echo matched (header)", "1 clean"], 0),
+        ([judged(1), judged(2, "suspect")], [], ["pb1-2  suspect  ", "1 clean, 1 suspect"], 0),
         ([judged(1, "crosstalk"), judged(2, "crosstalk")], [], ["pb1-1  ", "pb1-2  ", "2 crosstalk"], 1),
         ([judged(1, "unverifiable"), judged(2, "clean")], [], ["1 clean, 1 unverifiable"], 0),
         ([judged(1, recorded="clean"), judged(2, recorded="clean", cut=True)], [], ["2 clean"], 0),
         (
             [judged(1, recorded="suspect"), judged(2, recorded="clean")], [],
-            ["pb1-1  clean: echo matched (header)  judged live: suspect", "2 clean; 1 not as they were judged live"], 1,
+            ["pb1-1  clean  echo matched (header)  judged live: suspect", "2 clean; 1 not as they were judged live"], 1,
         ),
         (
             [judged(1, "crosstalk", recorded="crosstalk", victim="x")], [],
-            ["pb1-1  CROSSTALK: echo matched (header), which says nothing about the body  judged live: crosstalk",
+            ["pb1-1  crosstalk  echo matched (header), which says nothing about the body  judged live: crosstalk",
              "1 crosstalk; 1 not as they were judged live"], 1,
         ),
         ([judged(1, cut=True)], ["--all"], [
-            "pb1-1  clean: echo matched (header)  the answer was not stored whole", "1 clean"], 0),
+            "pb1-1  clean  echo matched (header)  the answer was not stored whole", "1 clean"], 0),
     ],
 )  # fmt: skip
 def test_verdicts_are_told_one_a_line_and_counted(

@@ -76,7 +76,7 @@ def page(profile: Path) -> Iterator[Page]:
     try:
         assert eventually(lambda: port_file.exists() and port_file.read_text().strip(), 30), "the browser did not start"
         port = port_file.read_text().split()[0]
-        with httpx.Client(trust_env=False) as http:
+        with httpx.Client(trust_env=False, timeout=30) as http:
             pages = http.get(f"http://127.0.0.1:{port}/json").json()
         address = next(each["webSocketDebuggerUrl"] for each in pages if each["type"] == "page")
         with connect(address, max_size=None, proxy=None) as socket:

@@ -36,7 +36,9 @@ def sessions(running: Proxy, count: int) -> list[tuple[str, str]]:
 def test_a_header_of_the_user_names_the_conversation_and_goes_up(named: Proxy, simulator: Simulator) -> None:
     for number, chat in enumerate(("a", "b", "a")):
         question = body("openai_chat", [f"question {number}"])
-        httpx.post(named.url + path("openai_chat"), json=question, headers={"X-Acme-Chat": chat}).raise_for_status()
+        httpx.post(
+            named.url + path("openai_chat"), json=question, timeout=30, headers={"X-Acme-Chat": chat}
+        ).raise_for_status()
 
     (tier, first), (_, other), (_, again) = sessions(named, 3)
     assert (tier, first, other == first) == ("custom_header", again, False)
@@ -66,7 +68,7 @@ def test_a_key_goes_up_in_the_header_of_the_settings_and_stands_nowhere(tmp_path
     options = ("-w", str(saved), "--set", f"hardump={har}")
     with proxy(tmp_path, ticketed(tmp_path), *options, mode=f"reverse:{simulator.url}") as running:
         url, question = running.url + path("openai_chat"), body("openai_chat", ["hi"])
-        httpx.post(url, json=question, headers=TICKET).raise_for_status()
+        httpx.post(url, json=question, timeout=30, headers=TICKET).raise_for_status()
         assert eventually(lambda: running.journal)
 
     sent = simulator.truth.last()
@@ -82,6 +84,6 @@ def test_a_client_shows_its_key_in_the_header_of_the_settings(tmp_path: Path, si
     with proxy(tmp_path, ticketed(tmp_path, clients), mode=f"reverse:{simulator.url}") as running:
         url, question = running.url + path("openai_chat"), body("openai_chat", ["hi"])
 
-        assert httpx.post(url, json=question, headers=TICKET).status_code == 200
-        assert httpx.post(url, json=question, headers={"X-Acme-Ticket": "Token another"}).status_code == 401
-        assert httpx.post(url, json=question, headers={"X_Acme_Ticket": "Token another"}).status_code == 400
+        assert httpx.post(url, json=question, timeout=30, headers=TICKET).status_code == 200
+        assert httpx.post(url, json=question, timeout=30, headers={"X-Acme-Ticket": "Token another"}).status_code == 401
+        assert httpx.post(url, json=question, timeout=30, headers={"X_Acme_Ticket": "Token another"}).status_code == 400

@@ -65,7 +65,11 @@ def asked(running: Proxy, text: str, client: httpx.Client | None = None) -> http
 
 
 def test_a_login_that_is_renewed_under_traffic_gives_no_client_an_error(tmp_path: Path) -> None:
-    with kept(tmp_path) as (running, tool, simulator), ThreadPoolExecutor(4) as pool, httpx.Client() as client:
+    with (
+        kept(tmp_path) as (running, tool, simulator),
+        ThreadPoolExecutor(4) as pool,
+        httpx.Client(timeout=30) as client,
+    ):
         ended = threading.Event()
 
         def renews() -> None:

@@ -243,7 +243,11 @@ def test_a_tool_of_another_provider_is_told_which_there_are(tmp_path: Path, upst
     )
     with proxy(tmp_path, config, mode="reverse:http://patchbay.invalid") as running:
         answer = httpx.post(
-            f"{running.url}/v1/chat/completions", json=body("openai_chat", ["x"]), headers=BEARER, trust_env=False
+            f"{running.url}/v1/chat/completions",
+            json=body("openai_chat", ["x"]),
+            headers=BEARER,
+            trust_env=False,
+            timeout=30,
         )
         assert answer.status_code == 404
         message = answer.json()["error"]["message"]

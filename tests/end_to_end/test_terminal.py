@@ -125,7 +125,7 @@ def test_exchanges_and_what_happens_to_accounts_are_told_in_a_pipe(tmp_path: Pat
         for _ in range(2):
             assert ask(running.url, "x", "gone").status_code in (502, 503)
         ask(running.url, "x", "keyless")
-        httpx.get(f"{running.url}/v1/v1/odd", trust_env=False, headers={"User-Agent": "curl/8"})
+        httpx.get(f"{running.url}/v1/v1/odd", trust_env=False, timeout=30, headers={"User-Agent": "curl/8"})
         assert eventually(lambda: "/v1/v1/odd" in running.log and "acc-gone rests" in running.log)
 
     log = COLOUR.sub("", running.log)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 _ENDS = ("expiresAt", "expires_at", "expiry_date")  # members beside a token: Claude Code, OAuth libraries, Google's
 _MILLISECONDS = 1e11  # a larger number counts milliseconds since 1970: in seconds it would be the year 5138
+_EXPIRED = re.compile(r"login expired at [^;]*; (?:run (`[^`]*`) once)?")
+_UNKNOWN_TOOL = "Log in again with the tool that keeps this login"
 _LONGEST = 16_384  # characters of a token that is looked into
 
 
@@ -30,6 +33,12 @@ def expired(end: float, tool: str) -> str:
     """Say that a login was over at *end*, and what renews it: the *tool* that keeps it."""
     at = datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"login expired at {at}; run `{tool}` once" if tool else f"login expired at {at}; its tool must renew it"
+
+
+def renewal(why: str) -> str:
+    """Return what mends *why*, where `expired` says that a login is over; empty for anything else."""
+    found = _EXPIRED.search(why)
+    return "" if found is None else f"Run {found[1]} once, which renews the login" if found[1] else _UNKNOWN_TOOL
 
 
 def _time(value: object) -> float | None:

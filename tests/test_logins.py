@@ -56,3 +56,6 @@ def test_an_end_is_a_time_that_can_be_told_or_none(token: str, around: object) -
 def test_what_renews_a_login_is_told() -> None:
     assert logins.expired(END, "claude") == "login expired at 2027-01-15 08:00:00 UTC; run `claude` once"
     assert logins.expired(END, "") == "login expired at 2027-01-15 08:00:00 UTC; its tool must renew it"
+    assert logins.renewal(f"file:x: {logins.expired(END, 'claude')}") == "Run `claude` once, which renews the login"
+    assert logins.renewal(logins.expired(END, "")) == "Log in again with the tool that keeps this login"
+    assert logins.renewal("env:KEY: is not set") == ""

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from itertools import islice
 from types import MappingProxyType
 
+from ..logins import renewal
 from ..requested_models import matches
 from ..values.account import Account
 from .absent import REASONS, Absent
@@ -28,11 +29,23 @@ _ON_THE_WAY: Mapping[str, str] = MappingProxyType({
 
 
 def of_accounts(absent: Sequence[Absent]) -> str:
-    """Return what mends a refusal because of *absent*, the account that is free first at the begin."""
-    causes = {each.cause for each in absent}
-    if len(causes) != 1:
-        return ""
-    make = _BY_CAUSE.get(causes.pop())
+    """
+    Return what mends a refusal because of *absent*, the account that is free first at the begin.
+
+    Of several causes the first one that can be mended is, and then its account is named.
+    """
+    if len({each.cause for each in absent}) == 1:
+        return _of_cause(absent)
+    return next(filter(None, map(_of_one, absent)), "")
+
+
+def _of_one(absent: Absent) -> str:
+    mend, name = _of_cause([absent]), _name([absent])
+    return mend if not mend or name in mend else f"Account {name}: {mend[0].lower()}{mend[1:]}"
+
+
+def _of_cause(absent: Sequence[Absent]) -> str:
+    make = _BY_CAUSE.get(absent[0].cause)
     return make(absent) if make else ""
 
 
@@ -56,7 +69,8 @@ def _key(absent: Sequence[Absent]) -> str:
 
 
 def _no_key(absent: Sequence[Absent]) -> str:
-    return "Put it where `key:` points; `patchbay doctor` says which are missing"
+    renewed = (renewal(each.detail) for each in absent)
+    return next(filter(None, renewed), "Put the key where `key:` points; `patchbay doctor` says which are missing")
 
 
 def _on_the_way(absent: Sequence[Absent]) -> str:

@@ -26,9 +26,9 @@ def keys(machine: ExaminedMachine) -> Iterator[MachineFault]:
     if machine.settings is None:
         return
     for account in machine.settings.accounts:
-        for secret in account.secrets if account.enabled else ():
-            if wrong := credentials.unusable(secret, machine.env):
-                yield MachineFault("problem", f"account {account.id}: {wrong}", _mend(secret, account))
+        for secret, wrong in credentials.faults(account.secrets if account.enabled else (), machine.env):
+            mend = _mend_around(str(wrong)) if "chmod" in str(wrong) else _mend(secret, account)
+            yield MachineFault("problem", f"account {account.id}: {wrong}", mend)
     for problem in environment.problems(machine.settings, machine.env):
         if not _OF_ACCOUNT.match(problem.text):
             yield MachineFault(
@@ -40,6 +40,8 @@ def _mend(secret: Secret, account: Account) -> str:
     match secret.source:
         case "env":
             return f"export {secret.value}=…"
+        case "file" if secret.tool:
+            return f"run `{secret.tool}` once, and log in there"
         case "file":
             return f"put the key into {secret.value}, or correct `key:` of {account.id}"
         case "cmd":

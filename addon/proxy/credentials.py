@@ -16,7 +16,7 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -334,6 +334,17 @@ def unusable(secret: Secret, env: Mapping[str, str]) -> KeyUnavailable | None:
     except KeyUnavailable as e:
         return KeyUnavailable(f"{named(secret)}: {e}", e.absent)
     return None
+
+
+def faults(secrets: Iterable[Secret], env: Mapping[str, str]) -> Iterator[tuple[Secret, KeyUnavailable]]:
+    """Yield each of *secrets* that is `unusable`, and why; of a file that holds several, each fault once."""
+    told: set[tuple[str, str, str]] = set()
+    for secret in secrets:
+        if wrong := unusable(secret, env):
+            fault = secret.source, secret.value, str(wrong).removeprefix(named(secret))
+            if fault not in told:
+                told.add(fault)
+                yield secret, wrong
 
 
 def mark_of(secret: Secret, env: Mapping[str, str]) -> str:

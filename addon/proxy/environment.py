@@ -19,6 +19,7 @@ from ..settings.settings import Config
 from ..store import file_of, master_key, missing_package
 from ..values.account import Secret
 from . import credentials
+from .credentials import KeyUnavailable
 from .persistence import VARIABLE
 
 _LARGEST = 16 * 1024 * 1024  # bytes of a settings file
@@ -93,6 +94,15 @@ def looked_at(settings: Config, env: Mapping[str, str]) -> Config:
     if stops := [problem.text for problem in found if problem.kind == "stops"]:
         raise ValueError("; ".join(stops))
     return replace(settings, warnings=(*settings.warnings, *(problem.text for problem in found)))
+
+
+def keys_amiss(settings: Config, env: Mapping[str, str]) -> Iterator[tuple[str, Secret, KeyUnavailable]]:
+    """Yield the setting of each key of an enabled account that cannot be had, and why."""
+    for at, account in enumerate(settings.accounts):
+        named = {header.secret: f"headers.{header.name}" for header in reversed(account.secret_headers)}
+        for secret, wrong in credentials.faults(account.secrets if account.enabled else (), env):
+            setting = "key" if secret == account.secret else named[secret]
+            yield f"accounts[{at}].{setting}", secret, wrong
 
 
 _Found = tuple[Literal["stops", "wrong", "absent"], str, str]
@@ -187,14 +197,9 @@ def _secrets(settings: Config, env: Mapping[str, str]) -> Iterator[_Found]:
     for at, client in enumerate(settings.clients):
         if wrong := credentials.unusable(client.secret, env):
             yield "stops", f"clients[{at}].key", str(wrong)
-    for at, account in enumerate(settings.accounts):
-        if not account.enabled:
-            continue
-        named = {f"headers.{header.name}": header.secret for header in account.secret_headers}
-        for setting, secret in {"key": account.secret, **named}.items():
-            wrong = credentials.unusable(secret, env)
-            if wrong and not (wrong.absent and secret.source == "env"):
-                yield "absent" if wrong.absent else "wrong", f"accounts[{at}].{setting}", str(wrong)
+    for setting, secret, wrong in keys_amiss(settings, env):
+        if not (wrong.absent and secret.source == "env"):
+            yield "absent" if wrong.absent else "wrong", setting, str(wrong)
 
 
 def _programs(settings: Config) -> Iterator[_Found]:

@@ -192,7 +192,7 @@ class Lifecycle:
             raise exceptions.OptionsError(str(e)) from None
         except (OSError, ValueError, KeyUnavailable, StoreError) as e:
             raise exceptions.OptionsError("patchbay: " + secret_patterns.covered(environment.told(e, path))) from None
-        reload.warn(found.config)
+        reload.warn(found.config, at_start=before is None)
         assert self.service is not None
         is_running = self._reload is not None and self._reload.stop()
         self._reload = reload.Reload(path, self.service.router, self._keys, self._apply)

@@ -66,10 +66,15 @@ def read(path: Path) -> Config:
     return environment.looked_at(reader.load(environment.text_of(path), path.name, env=os.environ), os.environ)
 
 
-def warn(found: Config, before: Config | None = None) -> None:
-    """Log the warnings of *found* that the settings *before* did not have."""
+def warn(found: Config, before: Config | None = None, *, at_start: bool = False) -> None:
+    """
+    Log the warnings of *found* that the settings *before* did not have.
+
+    *at_start* not those of keys that cannot be had: the line of the account says so.
+    """
+    amiss = [f": {setting}: " for setting, *_ in environment.keys_amiss(found, os.environ)] if at_start else []
     for warning in found.warnings:
-        if before is None or warning not in before.warnings:
+        if (before is None or warning not in before.warnings) and not any(each in warning for each in amiss):
             logger.warning("patchbay: %s", warning)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class StartLine:
 
     text: Callable[[LineStyle], str]
     json: Callable[[], JsonLine]
+    level: int = logging.INFO
 
 
 def of(router: Router, addresses: Mapping[str, str], at: float) -> Iterator[StartLine]:
@@ -82,12 +84,12 @@ def _account(account: Account, router: Router, at: float) -> StartLine:
             told = terminal_lines.rest_words(rest, at, style)
         return terminal_lines.account_stands(account.id, told, at, style)
 
-    return StartLine(text, lambda: terminal_json.account_stands(account.id, state, rest, wrong, at))
+    level = logging.WARNING if wrong else logging.INFO
+    return StartLine(text, lambda: terminal_json.account_stands(account.id, state, rest, wrong, at), level)
 
 
 def _no_key(account: Account, env: Mapping[str, str]) -> str:
-    found = (credentials.unusable(secret, env) for secret in account.secrets)
-    return next((str(wrong) for wrong in found if wrong), "")
+    return "; ".join(str(wrong) for _, wrong in credentials.faults(account.secrets, env))
 
 
 def _line(text: str, at: float, style: LineStyle) -> str:

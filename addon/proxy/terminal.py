@@ -203,7 +203,7 @@ class Terminal:
         at = time.time()
         router.accounts.changes.told([account.id for account in router.config.accounts], at)
         for line in start_lines.of(router, client_connections.addresses(), at):
-            self._say(logging.INFO, line.text, line.json)
+            self._say(line.level, line.text, line.json)
 
     # -- how it is said --------------------------------------------------------------------------------------------
 

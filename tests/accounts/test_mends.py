@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 from patchbay.accounts import mends
 from patchbay.accounts.absent import REASONS, Absent
 from patchbay.accounts.refusals import account_unknown, none_left, owner_unavailable, unserved
+from patchbay.logins import expired
 from patchbay.values.account import Models
 
 from .test_pool import account
@@ -35,7 +36,7 @@ def absent(cause, detail="", *, hinted=False, name="amber"):
             "Replace the keys of these accounts in the settings; `patchbay doctor --ask` tries every key",
         ),
         ([absent("auth", f"403 {REASONS[0]}")], ""),
-        ([absent("no_key", "env:KEY")], "Put it where `key:` points; `patchbay doctor` says which are missing"),
+        ([absent("no_key", "env:KEY")], "Put the key where `key:` points; `patchbay doctor` says which are missing"),
         ([absent("unreachable", "connection refused")], "Check that the provider runs, and base_url in the settings"),
         ([absent("unreachable", "name not resolved")], "Check the network, and the name in base_url"),
         ([absent("unreachable", "timed out")], "Check the network, and base_url in the settings"),
@@ -52,7 +53,18 @@ def absent(cause, detail="", *, hinted=False, name="amber"):
         ([absent("overload")], ""),
         ([absent("server", "503")], ""),
         ([absent("busy")], ""),
-        ([absent("rate"), absent("auth")], ""),  # each needs another thing
+        # each needs another thing: the first that there is
+        ([absent("rate"), absent("auth", name="birch")], "To try it at once: patchbay wake amber"),
+        ([absent("overload"), absent("auth", name="birch"), absent("rate")],
+         "Replace the key of account birch in the settings; `patchbay doctor --ask` tries every key"),
+        ([absent("quota", hinted=True), absent("rate")], "Account amber: wait, or add an account"),
+        ([absent("busy"), absent("server", "503")], ""),
+        ([absent("no_key", expired(NOW, "codex"))], "Run `codex` once, which renews the login"),
+        ([absent("no_key", expired(NOW, ""))], "Log in again with the tool that keeps this login"),
+        ([absent("no_key", "env:KEY"), absent("no_key", expired(NOW, "claude"))],
+         "Run `claude` once, which renews the login"),
+        ([absent("no_key", expired(NOW, "claude")), absent("rate")],
+         "Account amber: run `claude` once, which renews the login"),
         ([], ""),
     ],
 )  # fmt: skip

@@ -97,6 +97,17 @@ def literal(bench: Bench) -> None:
     (bench.home / "config.yaml").chmod(0o644)
 
 
+def login(end: int, mode: int = 0o600) -> Callable[[Bench], object]:
+    """Return what adds an account of a login whose key and account id are over at *end*."""
+
+    def write(bench: Bench) -> None:
+        tokens = {"access_token": "tok-0123456789", "account_id": "acc-0123456789", "expires_at": end}
+        kept = bench.write("auth.json", json.dumps({"tokens": tokens}), mode)
+        bench.more(f"  - {{id: three, provider: codex_login, login: {kept}}}\n")
+
+    return write
+
+
 def ca_alone(bench: Bench) -> None:
     text = trustme.CA().cert_pem.bytes().decode()
     bench.env["SSL_CERT_FILE"] = str(bench.write(".mitmproxy/mitmproxy-ca-cert.pem", text))
@@ -132,6 +143,8 @@ FAULTS: dict[str, tuple[Callable[[Bench], object], str, str]] = {
     "a mistake": (lambda bench: bench.more("colour: red\n"), "colour", "patchbay check"),
     "no variable": (lambda bench: bench.env.pop("KEY_ONE"), "account one: env:KEY_ONE: is not set", "export KEY_ONE=…"),
     "an empty key": (file("key", ""), "account two: file:", "put the key into "),
+    "a login that is over": (login(1_600_000_000), "account three: file:", "run `codex` once"),
+    "a login for all": (login(4_000_000_000, 0o644), "must be readable by its owner only", "chmod 600 "),
     "quotes": (env(KEY_ONE=f"'{KEY}'"), "account one: env:KEY_ONE: stands in quotes", "export KEY_ONE=…"),
     "one key twice": (duplicated, "accounts one and three have the same key", "remove one of them"),
     "none enabled": (disabled, "no account is enabled", "enabled: true at one"),

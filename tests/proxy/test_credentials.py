@@ -848,6 +848,16 @@ def test_an_expired_login_is_told_when_the_settings_are_checked(tmp_path: Path) 
     assert module.unusable(login(tmp_path / "auth.json", "tok-second", over=time.time() + 3600)[0], {}) is None
 
 
+def test_what_is_wrong_with_a_file_of_several_secrets_is_told_once(tmp_path: Path) -> None:
+    both = login(tmp_path / "auth.json", "tok-first", over=1_600_000_000)
+    assert [secret for secret, _ in module.faults(both, {})] == [both[0]]
+    (tmp_path / "auth.json").unlink()
+    assert [secret for secret, _ in module.faults(both, {})] == [both[0]]
+
+    others = Secret("env", "ONE"), Secret("env", "TWO"), Secret("literal", "a-key")
+    assert [secret for secret, _ in module.faults(others, {})] == [*others[:2]]
+
+
 @pytest.mark.parametrize("torn", ["", "{", '{"tokens": {"access_token": "tok-sec'])
 def test_a_half_written_login_leaves_the_former_one_in_use(tmp_path: Path, torn: str) -> None:
     path = tmp_path / "auth.json"

@@ -24,6 +24,7 @@ from patchbay.proxy import (
     option_checks,
     option_defaults,
     reload,
+    start_lines,
     tls_passthrough,
 )  # fmt: skip
 from patchbay.proxy.hooks import Patchbay
@@ -32,6 +33,7 @@ from patchbay.proxy.lifecycle import Lifecycle
 from patchbay.proxy.loaded_flows import LoadedFlows
 from patchbay.proxy.persistence import Persistence
 from patchbay.proxy.reload import FIXED
+from patchbay.proxy.terminal_lines import LineStyle
 from patchbay.values.account import LoginFile
 
 from .addon import ACCOUNTS, ask, driver, flow, in_loop, patchbay, patchbay_of_a_fixture, service
@@ -142,7 +144,22 @@ async def test_the_settings_file_is_an_option_and_its_warnings_are_logged(
         where = "$PATCHBAY_CONFIG, ./config.yaml, ~/.config/patchbay/config.yaml"
         assert option.help == f"The YAML file with the accounts (else {where})"
 
-    assert len([line for line in caplog.messages if "PATCHBAY_TEST_UNSET" in line]) == 1
+    assert len([line for line in caplog.messages if "stored here in plain text" in line]) == 1
+
+
+@in_loop
+async def test_a_missing_key_is_said_at_the_start_by_the_line_of_its_account_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unset = ACCOUNTS.replace("sk-account-one-0123456789", "env:PATCHBAY_TEST_UNSET")
+    with patchbay(tmp_path, unset) as addon:
+        lines = list(start_lines.of(service(addon).router, {}, 1.0))
+        assert "PATCHBAY_TEST_UNSET" not in caplog.text
+        ctx.options.update(patchbay_config=other_file(tmp_path, unset.replace("UNSET", "NONE")))
+
+    said = [line.level for line in lines if "PATCHBAY_TEST_UNSET" in line.text(LineStyle())]
+    assert said == [logging.WARNING]
+    assert caplog.text.count("PATCHBAY_TEST_NONE") == 1  # later no such line is written
 
 
 @in_loop

@@ -18,6 +18,7 @@ _LONGEST = 80  # characters of a name that is compared or shown
 _ID = 32  # characters of an account's id that a message shows
 _WILD = frozenset("*?[")
 
+_ON_PURPOSE = frozenset({"disabled", "switched_off", "paused"})
 _ON_THE_WAY: Mapping[str, str] = MappingProxyType({
     "connection refused": "Check that the provider runs, and base_url in the settings",
     "name not resolved": "Check the network, and the name in base_url",
@@ -32,11 +33,13 @@ def of_accounts(absent: Sequence[Absent]) -> str:
     """
     Return what mends a refusal because of *absent*, the account that is free first at the begin.
 
-    Of several causes the first one that can be mended is, and then its account is named.
+    Of several causes the first one that can be mended is, and then its account is named; one that is on purpose comes
+    last.
     """
     if len({each.cause for each in absent}) == 1:
         return _of_cause(absent)
-    return next(filter(None, map(_of_one, absent)), "")
+    by_chance = sorted(absent, key=lambda each: each.cause in _ON_PURPOSE)
+    return next(filter(None, map(_of_one, by_chance)), "")
 
 
 def _of_one(absent: Absent) -> str:
@@ -104,6 +107,7 @@ _BY_CAUSE: Mapping[str, Callable[[Sequence[Absent]], str]] = MappingProxyType({
     "unreadable": _unreadable,
     "model": lambda absent: "Check the name of the model, and `models:` of these accounts in the settings",
     "disabled": _disabled,
+    "no_upstream": lambda absent: "Start with `--mode reverse:URL`, or name a base_url in the settings",
     "switched_off": lambda absent: f"To use one again: {_command('enable', absent)}",
     "paused": lambda absent: f"To use one again: {_command('wake', absent)}",
 })  # fmt: skip

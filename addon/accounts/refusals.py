@@ -78,7 +78,7 @@ _WORDS: Mapping[str, str] = MappingProxyType({
     "server": "failing", "auth": "key refused", "permission": "access denied", "no_key": "no key",
     "model": "model not found", "disabled": "disabled in the settings", "switched_off": "disabled by a command",
     "paused": "paused by a command", "request": "request refused",
-    "no_upstream": "its `base_url: reverse` needs `--mode reverse:URL`",
+    "no_upstream": "its `base_url: reverse` names none",
     "cancelled": "cancelled", "tried": "failed", "busy": "busy",
     "ok": "another request's answer",  # with `crosstalk: {reaction: retry}`
 })  # fmt: skip

@@ -1228,7 +1228,8 @@ def test_disabled_accounts_are_named_and_a_family_without_any_is_too():
     )
     elsewhere = pool(account("a", origin=None)).unserved("openai", None, None, Client(), 0.0)
     assert (elsewhere.status, elsewhere.final, elsewhere.message) == (
-        503, True, "No account for this request has an upstream: a: its `base_url: reverse` needs `--mode reverse:URL`"
+        503, True, "No account for this request has an upstream: a: its `base_url: reverse` names none."
+        " Start with `--mode reverse:URL`, or name a base_url in the settings",
     )  # fmt: skip
     assert accounts.unserved("", None, None, Client(), 0.0) is None
 

@@ -607,8 +607,9 @@ def test_what_passes_is_said_to_pass(tmp_path, settings, capsys, more, path, sai
 def test_without_an_upstream_no_account_at_it_is_named(tmp_path, settings, capsys):
     settings.write_text(settings.read_text().replace("https://llm.example/v1", "reverse"))
     assert _explain(capsys, settings, _asked(tmp_path), code=1)["account"] == (
-        "none: 503 auth_unavailable, No account can serve this request now: one: its `base_url: reverse` needs "
-        "`--mode reverse:URL`; two: its `base_url: reverse` needs `--mode reverse:URL`; off: disabled in the settings"
+        "none: 503 auth_unavailable, No account can serve this request now: one: its `base_url: reverse` names none; "
+        "two: its `base_url: reverse` names none; off: disabled in the settings. "
+        "Account one: start with `--mode reverse:URL`, or name a base_url in the settings"
     )
 
 

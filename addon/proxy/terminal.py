@@ -133,9 +133,7 @@ class Terminal:
     def done(self) -> None:
         if self._start:
             self._start.cancel()
-        if self._due:
-            self._due.cancel()
-            self._changed()
+        self._causes_first()
         hides_connections(False)
         if self._writer:
             self._writer.stop()
@@ -154,6 +152,8 @@ class Terminal:
         """Say that an exchange is over."""
         if decision.status == _SWITCHED and not decision.error:
             return  # a WebSocket, whose messages were told
+        if len(decision.attempts) > 1 or decision.moved_from or terminal_lines.is_bad(decision):
+            self._causes_first()
         at = time.time()
         level = logging.WARNING if terminal_lines.is_bad(decision) else logging.INFO
         self._say(
@@ -179,6 +179,12 @@ class Terminal:
     def _soon(self) -> None:
         if self._due is None:
             self._due = ctx.master.event_loop.call_later(_TOGETHER, self._changed)
+
+    def _causes_first(self) -> None:
+        """Say now what happened to accounts: the line that follows may be an effect of it."""
+        if self._due:
+            self._due.cancel()
+            self._changed()
 
     @_shown
     def _changed(self) -> None:

@@ -237,6 +237,26 @@ def test_a_change_of_an_account_is_told_a_moment_later(shown: Shown, loop: async
     assert " rests until " in shown.text() and shown.text().count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("effect", "first"),
+    [(decision(**MOVED), True), (decision(status=429, error="model_cooldown"), True), (decision(), False)],
+    ids=["moved", "refused", "fine"],
+)
+def test_a_change_of_an_account_is_told_before_the_line_of_its_effect(
+    shown: Shown, loop: asyncio.Runner, effect: Decision, first: bool
+) -> None:
+    async def story() -> None:
+        shown.context.master.event_loop = asyncio.get_running_loop()
+        of = router()
+        shown.terminal.attach(of)
+        _fails(of, time.time())
+        shown.terminal.exchange(effect)
+        shown.terminal.exchange(effect)
+
+    loop.run(story())
+    assert [" rests until " in line for line in shown.text().splitlines()] == [first, False, *[False] * first]
+
+
 # -- the log -----------------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from .accounts.lease import Lease
 from .accounts.quoted_text import ClientText
 from .answer.reader import AnswerReader
 from .body import Body
+from .correlation import Stamps
+from .crosstalk.attempt_record import AttemptRecord, Moment
 from .crosstalk.watch import Watch
 from .requested_models import RequestedModels
 from .values.answer import Fact, Head, Usage
@@ -117,6 +120,12 @@ class Exchange:
         return self.attempts[-1] if self.attempts else None
 
     @property
+    def tried(self) -> frozenset[str]:
+        """The accounts that it was at; one in `may_retry` only after its second attempt."""
+        counts = Counter(attempt.lease.account.id for attempt in self.attempts)
+        return frozenset(account for account, count in counts.items() if account not in self.may_retry or count > 1)
+
+    @property
     def candidates(self) -> tuple[Candidate, ...]:
         """The accounts that were considered for the last attempt."""
         return self.attempts[-1].lease.candidates if self.attempts else ()
@@ -177,6 +186,36 @@ def continued_thread(body: Body) -> str:
     thread = body.get("thread")
     previous = thread.get("previous_message_id") if isinstance(thread, dict) else None
     return previous if isinstance(previous, str) else ""
+
+
+def record_of(exchange: Exchange, lease: Lease, stamps: Stamps, now: float) -> AttemptRecord:
+    """Return the record of what is sent for *exchange* by *lease*, with *stamps* in it."""
+    endpoint, provider = exchange.request.endpoint, lease.account.provider
+    return AttemptRecord(
+        request_id=lease.request_id,
+        exchange=exchange.id,
+        account=lease.account.id,
+        affinity=exchange.identity.affinity,
+        thread=exchange.identity.thread,
+        digest=exchange.digest.hex(),
+        expected=dict(stamps.expected),
+        own=sorted(stamps.sent),
+        earlier=[attempt.lease.request_id for attempt in exchange.attempts],
+        client_id=stamps.client_id,
+        promised=provider.echo.promised,
+        headers=dict(provider.echo.headers),
+        body=dict(provider.echo.body),
+        # a compacted history holds what was said, ids and all
+        generation=(exchange.is_generation or exchange.socket_lease is not None)
+        and not endpoint.suffix.endswith("/compact"),
+        host=str(lease.origin),
+        silent=sorted(provider.disabled_detectors),
+        model=lease.model or exchange.model,
+        stream=exchange.stream,
+        dialect=endpoint.dialect,
+        suffix=endpoint.suffix,
+        at=Moment(0, now),
+    )
 
 
 def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mode: str) -> Decision:

@@ -13,21 +13,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from . import correlation, failover, upstream_url
+from . import correlation, failover
 from .access import Access
 from .accounts import observed, refusals
 from .accounts.lease import Ask, Lease
 from .accounts.pool import Accounts
 from .answer.reader import AnswerReader
-from .answer_urls import AddressMap
 from .body import Body
-from .crosstalk.attempt_record import AttemptRecord, Moment
 from .crosstalk.recent import RecentExchanges
 from .crosstalk.request_summary import RequestSummary
 from .crosstalk.watch import Watch
 from .destinations import Destinations
-from .exchange import Attempt, Exchange, decide
+from .exchange import Attempt, Exchange, decide, record_of
 from .failover import Step
+from .given_addresses import GivenAddresses
 from .identity.identify import Identifier
 from .keyed import derive, digest
 from .ledger import Ledger
@@ -38,7 +37,7 @@ from .state import State
 from .values import header_names
 from .values.answer import AnswerEvent, Chunk, End, Fact, Failure, Head, Message, Overdue, Reaction, Usage
 from .values.decision import Decision, Finding, Identity, Outcome, Refusal, Wait
-from .values.http import Client, Origin, PriorServing, Request
+from .values.http import Origin, PriorServing, Request
 from .websocket_history import WebSocketHistory
 
 BYTES_PER_TOKEN = 4  # of a request's body, as an estimate until the provider has counted
@@ -67,6 +66,7 @@ class Router:
         self._in_flight: Counter[str] = Counter()
         self.access = Access(config, self.accounts, self._identifier)
         self.destinations = Destinations(config, self.accounts)
+        self.addresses = GivenAddresses(self._resources)
         self.editor = RequestEditor(
             config, derive(key, "patchbay 2026 session"), self._mint, self._identifier, random_bytes
         )
@@ -293,7 +293,7 @@ class Router:
             client=request.client,
             pin=exchange.pin,
             websocket=upgrade,
-            tried=_tried_by(exchange),
+            tried=exchange.tried,
             ended={each.lease.account.id: each.outcome for each in exchange.attempts if each.outcome},
             opens=exchange.socket_lease is None and upgrade,
             avoided=self.websockets.avoided(exchange, now),
@@ -320,33 +320,8 @@ class Router:
         return lease
 
     def _watch(self, exchange: Exchange, lease: Lease, stamps: correlation.Stamps, now: float) -> Watch:
-        endpoint, provider, model = exchange.request.endpoint, lease.account.provider, lease.model or exchange.model
-        record = AttemptRecord(
-            request_id=lease.request_id,
-            exchange=exchange.id,
-            account=lease.account.id,
-            affinity=exchange.identity.affinity,
-            thread=exchange.identity.thread,
-            digest=exchange.digest.hex(),
-            expected=dict(stamps.expected),
-            own=sorted(stamps.sent),
-            earlier=[attempt.lease.request_id for attempt in exchange.attempts],
-            client_id=stamps.client_id,
-            promised=provider.echo.promised,
-            headers=dict(provider.echo.headers),
-            body=dict(provider.echo.body),
-            # a compacted history holds what was said, ids and all
-            generation=(exchange.is_generation or exchange.socket_lease is not None)
-            and not endpoint.suffix.endswith("/compact"),
-            host=str(lease.origin),
-            silent=sorted(provider.disabled_detectors),
-            model=model,
-            stream=exchange.stream,
-            dialect=endpoint.dialect,
-            suffix=endpoint.suffix,
-            at=Moment(0, now),
-        )
-        asked = RequestSummary(endpoint, self._summarised(exchange, lease), model, exchange.stream)
+        record, model = record_of(exchange, lease, stamps, now), lease.model or exchange.model
+        asked = RequestSummary(exchange.request.endpoint, self._summarised(exchange, lease), model, exchange.stream)
         return Watch(record, self._mint, self.ledger, now, self.memory, asked)
 
     def _summarised(self, exchange: Exchange, lease: Lease) -> Body:
@@ -519,31 +494,6 @@ class Router:
         self.accounts.release(attempt.lease)
         self.changed()
 
-    # -- addresses in answers --------------------------------------------------------------------------------------
-
-    def address_map(self, exchange: Exchange) -> AddressMap | None:
-        """Return what addresses of the upstream in the present answer of *exchange* are to its client."""
-        attempt, request = exchange.attempt, exchange.request
-        if attempt is None:
-            return None
-        lease, anywhere = attempt.lease, upstream_url.is_anywhere(request.destination)
-        return AddressMap(lease.account, lease.origin, request.address, request.path, lease.edit.path, anywhere)
-
-    def note_addresses(self, exchange: Exchange, addresses: AddressMap, now: float) -> None:
-        """Remember which account owns the *addresses* that the client of *exchange* was given."""
-        if addresses.given and not exchange.request.replay:
-            self._resources.note_addresses(exchange.request, addresses.account.id, addresses.given, now)
-            addresses.given.clear()
-
-    def knows_address(self, exchange: Exchange, now: float) -> bool:
-        """Whether *exchange* asks for an address that an answer gave to its client."""
-        return exchange.request.endpoint.kind != "generation" and self._resources.knows_address(exchange.request, now)
-
-    def client_of_address(self, path: str, now: float) -> Client | None:
-        """Return the client that an answer gave the address of an upload, *path* with its query, if it is one."""
-        found = self._resources.client_of(path, now) if "?" in path else None
-        return Client(scope=found[0], key=found[1]) if found else None
-
     # -- close -----------------------------------------------------------------------------------------------------
 
     def close(self, exchange: Exchange, error: str, now: float, *, status: int | None = None) -> Decision:
@@ -586,12 +536,6 @@ def _as_before(identity: Identity, before: PriorServing | None, digest: bytes) -
     if not before.account or identity.affinity != before.affinity:
         return identity, None
     return replace(identity, binds=False), before
-
-
-def _tried_by(exchange: Exchange) -> frozenset[str]:
-    """Return the accounts that *exchange* was at; one in `may_retry` only after its second attempt."""
-    counts = Counter(attempt.lease.account.id for attempt in exchange.attempts)
-    return frozenset(account for account, count in counts.items() if account not in exchange.may_retry or count > 1)
 
 
 def _digest(key: bytes, request: Request) -> bytes:

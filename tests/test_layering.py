@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"identity", "accounts"}),
     frozenset({"state", "clients", "guards", "answer_urls"}),
     frozenset({"exchange", "transcript", "stand_in_key"}),
-    frozenset({"failover", "replacement", "destinations", "websocket_history"}),
+    frozenset({"failover", "replacement", "destinations", "given_addresses", "websocket_history"}),
     frozenset({"access", "request_editor"}),
     frozenset({"router"}),
     frozenset({"store", "journal"}),

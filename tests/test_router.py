@@ -769,13 +769,6 @@ def test_what_is_held_counts_and_what_is_delivered_does_not() -> None:
     assert exchange.attempts[0].held_bytes == counted > 8
 
 
-def test_an_address_is_known_by_its_query_and_to_no_generation() -> None:
-    of = router()
-    assert of.client_of_address("/upload/1", 0.0) is None and of.client_of_address("/upload/1?id=2", 0.0) is None
-    assert not of.knows_address(opened(of, request()), 0.0)
-    assert of.address_map(opened(of, request())) is None
-
-
 def test_a_replay_teaches_nothing() -> None:
     of = router()
     asked = replace(request(x_session_id="s"), replay=PriorServing("a"))
@@ -832,21 +825,6 @@ def test_a_conversation_is_learned_from_good_answers_alone(status: int) -> None:
     of.close(exchange, "", 0.0, status=status)
 
     assert exchange.attempts[0].learned_from == (status == 200)
-
-
-def test_addresses_go_by_the_path_here_and_the_path_upstream() -> None:
-    of = router(account("a", base_path="/base"))
-    exchange = opened(of, replace(request(path="/v1/files"), address="http://here"))
-    lease = routed(of, exchange)
-
-    found = of.address_map(exchange)
-
-    assert found is not None
-    assert (found.account, found.origin, found.address) == (lease.account, lease.origin, "http://here")
-    assert (found.asked, found.went, found.anywhere) == ("/v1/files", lease.edit.path, False)
-    found.given.append("/v1/files/1?sig=2")
-    of.note_addresses(exchange, found, 0.0)
-    assert found.given == []
 
 
 # -- what an exchange is opened with, and what its attempts ask for ----------------------------------------------------
@@ -1334,42 +1312,7 @@ def test_the_provider_s_name_of_the_model_is_recorded() -> None:
     assert exchange.attempts[0].watch.record.model == "theirs"
 
 
-# -- addresses, replays ------------------------------------------------------------------------------------------------
-
-
-def given_file() -> tuple[Router, Request]:
-    """Return a router whose account `b` gave an address to a client, and the request of that client for it."""
-    of = router(account("a", "openai", origin=UPSTREAM), account("b", "openai", origin=UPSTREAM))
-    client = Client(scope=b"s" * 16, key=b"k" * 16, may_pin=True)
-    exchange = opened(of, replace(request(None, "/v1/files", x_patchbay_account="b"), client=client))
-    routed(of, exchange)
-    found = of.address_map(exchange)
-    assert found is not None
-    found.given.append("/upload/1?upload_id=0123456789abcdef")
-    of.note_addresses(exchange, found, 0.0)
-    asked = replace(request({}, "/upload/1?upload_id=0123456789abcdef"), method="PUT", client=client)
-    return of, replace(asked, endpoint=dialects.endpoint("PUT", "/upload/1"))
-
-
-def test_an_address_that_was_given_leads_to_its_account_and_its_client() -> None:
-    of, asked = given_file()
-    exchange = opened(of, asked, 1.0)
-
-    assert of.knows_address(exchange, 1.0)
-    assert exchange.identity.owner == frozenset({"b"})
-    assert of.client_of_address(asked.path, 1.0) == Client(scope=b"s" * 16, key=b"k" * 16)
-    assert of.client_of_address("/upload/2?upload_id=fedcba9876543210", 1.0) is None
-
-
-def test_addresses_of_a_replayed_answer_are_given_to_no_client() -> None:
-    of = router()
-    exchange = begun(of, replace(request(None, "/v1/files"), replay=PriorServing()))
-    found = of.address_map(exchange)
-    assert found is not None
-    found.given.append("/files/1?sig=2")
-    of.note_addresses(exchange, found, 0.0)
-
-    assert found.given == ["/files/1?sig=2"]
+# -- replays -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ class ExchangeDriver:
             lease,
             self.redacted_heads,
             around.keys,
-            lambda: around.router.knows_address(exchange, time.time()),
+            lambda: around.router.addresses.knows(exchange, time.time()),
             self.body_limit,
         )
         wire, self._body = made.copy(request, server)
@@ -209,11 +209,11 @@ class ExchangeDriver:
     def rewrite_head(self, head: HeaderFields, status: int) -> None:
         """Rewrite the addresses in *head*, of the present answer, for the client, and prepare for those in its body."""
         exchange = self.exchange
-        addresses = self._around.router.address_map(exchange) if exchange else None
+        addresses = self._around.router.addresses.map_of(exchange) if exchange else None
         if exchange is None or addresses is None:
             return
         head.each_field(lambda name, value: _rewritten_header(addresses, name, value))
-        self._around.router.note_addresses(exchange, addresses, time.time())
+        self._around.router.addresses.note(exchange, addresses, time.time())
         request = exchange.request
         reads = answer_urls.body_form(request.endpoint, request.path, status, as_text(head.raw()))
         self._addresses = addresses if reads else None
@@ -235,7 +235,7 @@ class ExchangeDriver:
 
     def _addressed(self, data: bytes) -> bytes:
         if self._addresses and self.exchange:
-            self._around.router.note_addresses(self.exchange, self._addresses, time.time())
+            self._around.router.addresses.note(self.exchange, self._addresses, time.time())
         return data
 
     def websocket(

@@ -85,7 +85,7 @@ def client(
     if asked := stand_in_key.client(keys, known, key, time.time()):
         return asked
     found = clients.identify(headers, path, known, key, loopback=bool(peer) and is_loopback(peer[0]), places=places)
-    given = None if any(keys) else router.client_of_address(path, time.time())
+    given = None if any(keys) else router.addresses.client_of(path, time.time())
     return (clients.with_present_rights(given, known, key) if given else None) or found
 
 

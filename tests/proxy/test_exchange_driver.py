@@ -313,7 +313,7 @@ def test_each_address_that_a_client_is_given_is_remembered(monkeypatch: pytest.M
         given.extend(addresses.given)
         addresses.given.clear()
 
-    monkeypatch.setattr(driven.router, "note_addresses", remember)
+    monkeypatch.setattr(driven.router.addresses, "note", remember)
     driven.driver.rewrite_head(head, 200)
     assert len(given) == 1
     driven.driver.rewrite_body(Response.make(200, json.dumps({"next": f"{BASE}/v1/files/f9"})))

@@ -161,7 +161,7 @@ def test_a_client_is_known_by_its_key_or_by_an_address_it_was_given() -> None:
     given = request_head.client(at(), Headers((("x-api-key", "sk-ann-0123456789"),)), known, KEY, router())
     assert isinstance(given, Client)
     assert given.name == "ann"
-    of: Any = SimpleNamespace(client_of_address=lambda path, now: given)
+    of: Any = SimpleNamespace(addresses=SimpleNamespace(client_of=lambda path, now: given))
 
     assert request_head.client(at(), Headers(), known, KEY, of) == given
     refused = request_head.client(at(), Headers((("x-api-key", "another"),)), known, KEY, of)

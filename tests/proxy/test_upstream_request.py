@@ -297,7 +297,7 @@ def test_a_provider_may_ask_for_parameters_that_look_like_credentials(names: lis
 def test_the_parameters_of_an_address_that_patchbay_gave_go_up(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     driven = Driven(GENERIC, "/v1/files?token=tttttt&key=kkkkkkkk&a=1", method="GET", body=b"")
     driven.open()
-    monkeypatch.setattr(driven.router, "knows_address", lambda exchange, now: given)
+    monkeypatch.setattr(driven.router.addresses, "knows", lambda exchange, now: given)
 
     assert driven.sent().path == ("/v1/files?token=tttttt&a=1" if given else "/v1/files?a=1")
 

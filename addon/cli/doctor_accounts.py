@@ -18,7 +18,7 @@ from . import inputs
 from .examined import ExaminedMachine, MachineFault
 from .inputs import CommandError
 
-_OF_ACCOUNT = re.compile(r"(?:.*: )?accounts\[\d+\]\.(?:key|headers)")
+_OF_ACCOUNT = re.compile(r"(?:.*: )?accounts\[\d+\]\.(?:key|login|headers)")
 
 
 def keys(machine: ExaminedMachine) -> Iterator[MachineFault]:

@@ -101,7 +101,7 @@ def keys_amiss(settings: Config, env: Mapping[str, str]) -> Iterator[tuple[str, 
     for at, account in enumerate(settings.accounts):
         named = {header.secret: f"headers.{header.name}" for header in reversed(account.secret_headers)}
         for secret, wrong in credentials.faults(account.secrets if account.enabled else (), env):
-            setting = "key" if secret == account.secret else named[secret]
+            setting = "login" if secret.tool else "key" if secret == account.secret else named[secret]
             yield f"accounts[{at}].{setting}", secret, wrong
 
 

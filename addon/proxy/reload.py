@@ -72,7 +72,7 @@ def warn(found: Config, before: Config | None = None, *, at_start: bool = False)
 
     *at_start* not those of keys that cannot be had: the line of the account says so.
     """
-    amiss = [f": {setting}: " for setting, *_ in environment.keys_amiss(found, os.environ)] if at_start else []
+    amiss = [f"{setting}: " for setting, *_ in environment.keys_amiss(found, os.environ)] if at_start else []
     for warning in found.warnings:
         if (before is None or warning not in before.warnings) and not any(each in warning for each in amiss):
             logger.warning("patchbay: %s", warning)

@@ -152,13 +152,15 @@ async def test_a_missing_key_is_said_at_the_start_by_the_line_of_its_account_alo
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     unset = ACCOUNTS.replace("sk-account-one-0123456789", "env:PATCHBAY_TEST_UNSET")
+    unset += f"  - {{id: login, provider: codex_login, login: {tmp_path / 'nowhere.json'}}}\n"
     with patchbay(tmp_path, unset) as addon:
         lines = list(start_lines.of(service(addon).router, {}, 1.0))
-        assert "PATCHBAY_TEST_UNSET" not in caplog.text
+        assert "PATCHBAY_TEST_UNSET" not in caplog.text and "nowhere.json" not in caplog.text
         ctx.options.update(patchbay_config=other_file(tmp_path, unset.replace("UNSET", "NONE")))
 
     said = [line.level for line in lines if "PATCHBAY_TEST_UNSET" in line.text(LineStyle())]
     assert said == [logging.WARNING]
+    assert len([line for line in lines if "nowhere.json" in line.text(LineStyle())]) == 1
     assert caplog.text.count("PATCHBAY_TEST_NONE") == 1  # later no such line is written
 
 

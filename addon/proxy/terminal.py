@@ -97,6 +97,7 @@ class Terminal:
         self._log_lines = LogLines()
         self._style = LineStyle()
         self._plain = LineStyle(with_time=False)  # for an event log, which adds the time
+        self._headed: terminal_lines.Columns | None = None  # the columns whose names were written last
         self._level = logging.INFO
         self._format: Literal["text", "json"] = "text"
         self._start: asyncio.Task[None] | None = None
@@ -158,7 +159,7 @@ class Terminal:
         level = logging.WARNING if terminal_lines.is_bad(decision) else logging.INFO
         self._say(
             level,
-            partial(terminal_lines.exchange, decision, at),
+            partial(self._with_heading, partial(terminal_lines.exchange, decision, at)),
             partial(terminal_json.exchange, decision, at),
             terminal_lines.texts(decision),
         )
@@ -172,7 +173,7 @@ class Terminal:
         asked = tool, flow.request.method, flow.request.path.partition("?")[0]
         self._say(
             logging.WARNING,
-            partial(terminal_lines.refused, *asked, refusal, at),
+            partial(self._with_heading, partial(terminal_lines.refused, *asked, refusal, at)),
             partial(terminal_json.refused, *asked, refusal, at),
         )
 
@@ -225,6 +226,14 @@ class Terminal:
             line = self._cover.over(text(self._plain), texts)
             store.logger.handle(logging.LogRecord("patchbay", level, "", 0, line, None, None))
 
+    def _with_heading(self, line: Lines, style: LineStyle) -> str:
+        """Return *line* for *style*, in a terminal below the names of its columns when they are others than before."""
+        shown = None if style.width is None else terminal_lines.columns(style.width, style.account)
+        if shown is None or shown == self._headed:
+            return line(style)
+        self._headed = shown
+        return f"{terminal_lines.heading(style)}\n{line(style)}"
+
     def _write(self, writer: LineWriter, text: Lines, event: JsonLines, texts: tuple[str, ...]) -> None:
         if writer.is_full:
             writer.drop()
@@ -252,6 +261,7 @@ class Terminal:
         is_terminal = self._writer.isatty() and vt_codes.ensure_supported(out)  # type: ignore[arg-type]
         self._style.colour = terminal_text.uses_colour(os.environ, is_terminal=is_terminal)
         self._log_lines.colour = self._style.colour
+        self._log_lines.width = partial(_width, self._writer)
         self._before = self._termlog.file, self._termlog.formatter
         self._termlog.file, self._termlog.formatter = self._writer, self._log_lines
         self._termlog.addFilter(self._log_lines.is_shown)

@@ -12,12 +12,13 @@ from ..accounts.changes import AccountChange, Rest
 from ..crosstalk import report
 from ..values.answer import Usage
 from ..values.decision import BINDING_WORDS, AttemptSummary, Decision, Refusal, session_name
-from .terminal_text import Colour, cells, clean, cut, padded, painted, wrapped
+from .terminal_text import Colour, cells, clean, padded, painted, wrapped
 
 NARROWEST = 40  # cells; in a narrower terminal lines break
 _LONGEST_ACCOUNT, _SHORTEST_ACCOUNT = 20, 4
 _LONGEST_FAULT = 80  # characters
 _DAY = 86_400.0
+_JOINED = "\N{NO-BREAK SPACE}"  # in a text that may be broken
 _INDENT = 2  # of what follows the first line
 # Why there is no answer, by the code of a refusal or of a fault, in a few words.
 SAID: Mapping[str, str] = {
@@ -95,12 +96,16 @@ class Columns:
         """The cells of the columns up to the status."""
         return sum(each + 1 for each in (self.time, self.tool, 8, self.account, self.binding, self.model) if each) + 3
 
+    def after_head(self, style: LineStyle) -> int | None:
+        """Return the cells that are left after the status; None: any number."""
+        return None if style.width is None else max(style.width, NARROWEST) - self.head
+
 
 _LONG, _SHORT = 32, 16
 # What is added to session, account and status while there is room; what matters most comes first.
 _BY_WORTH: tuple[tuple[str, int], ...] = (
     ("binding", 6), ("time", 8), ("model", 13), ("total", 6), ("tokens", _SHORT), ("tool", 11), ("tokens", _LONG),
-    ("first", 6), ("model", 24), ("room", 33), ("tool", 16), ("binding", 9),
+    ("first", 6), ("binding", 9), ("model", 24), ("room", 33), ("tool", 16),
 )  # fmt: skip
 
 
@@ -156,15 +161,40 @@ def exchange(decision: Decision, at: float, style: LineStyle) -> str:
     shown = columns(style.width, style.account)
     head = _head(decision, at, shown, style)
     told, colour = _told(decision)
-    room = None if style.width is None else max(style.width, NARROWEST) - shown.head - 1
     if told:
-        told += f" · {seconds(decision.duration_seconds)}"
-        return f"{head} {style.paint(told if room is None else cut(told, room), colour)}".rstrip()
+        return _with_reason(head, shown.after_head(style), f"{told} ·{_JOINED}{_whole(decision)}", colour, style)
     line = f"{head}{_usage(decision.tokens, shown.tokens)}{_times(decision, shown)}"
     moved = _moved(decision)
-    if moved and (shown.room is None or shown.room > len("from …") + 1):
-        line += " " + style.paint(moved if shown.room is None else cut(moved, shown.room - 1), "yellow")
-    return line.rstrip()
+    return _with_reason(line, shown.room, moved, "yellow", style) if moved else line.rstrip()
+
+
+def heading(style: LineStyle) -> str:
+    """Return the names of the columns of `exchange`, for a terminal; those that their values explain have none."""
+    shown = columns(style.width, style.account)
+    parts = [
+        *(["time".ljust(8)] if style.with_time and shown.time else []),
+        *(["tool".ljust(shown.tool)] if shown.tool else []),
+        "session".ljust(8),
+        padded("account", shown.account),
+        *([" " * shown.binding] if shown.binding else []),
+        *(["model".ljust(shown.model)] if shown.model else []),
+        "   ",
+    ]
+    tokens = {_SHORT: f" {'in':>5} {'hit':>4} {'out':>5}", _LONG: " " * (_LONG + 1)}.get(shown.tokens, "")
+    times = (f" {'first':>6}" if shown.first else "") + (f" {'in all':>6}" if shown.total else "")
+    return style.paint(f"{' '.join(parts)}{tokens}{times}".rstrip(), "dim")
+
+
+def _with_reason(line: str, room: int | None, why: str, colour: Colour, style: LineStyle) -> str:
+    """Return *line* with *why* behind it, or below it where that takes more than *room* cells and a blank."""
+    if room is None or style.width is None or cells(why) < room:
+        return f"{line} {style.paint(why.replace(_JOINED, ' '), colour)}"
+    below = [each.replace(_JOINED, " ") for each in wrapped(why, max(style.width, NARROWEST) - _INDENT, 0)]
+    return "\n".join([line.rstrip(), *(" " * _INDENT + style.paint(each, colour) for each in below)])
+
+
+def _whole(decision: Decision) -> str:
+    return seconds(decision.duration_seconds).replace(" ", _JOINED)
 
 
 def refused(tool: str, method: str, path: str, refusal: Refusal, at: float, style: LineStyle) -> str:
@@ -177,8 +207,7 @@ def refused(tool: str, method: str, path: str, refusal: Refusal, at: float, styl
         style.paint(str(refusal.status), _of_status(refusal.status)),
     ]
     why = SAID.get(refusal.code, refusal.code)
-    room = None if style.width is None else max(style.width, NARROWEST) - shown.head - 1
-    return " ".join([*parts, style.paint(why if room is None else cut(why, room), "yellow")]).rstrip()
+    return _with_reason(" ".join(parts), shown.after_head(style), why, "yellow", style)
 
 
 def _head(decision: Decision, at: float, shown: Columns, style: LineStyle) -> str:

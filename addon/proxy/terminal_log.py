@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Callable
 
 from mitmproxy.log import ALERT
 from mitmproxy.utils import human
 
 from . import terminal_json
-from .terminal_text import Colour, painted
+from .terminal_text import Colour, broken, cells, painted
 
 # What mitmproxy says of every connection, and of its listeners; our lines say it of exchanges, accounts, the start.
 _CONNECTIONS = re.compile(
@@ -29,6 +30,7 @@ class LogLines(logging.Formatter):
         super().__init__()
         self.colour = False
         self.json = False
+        self.width: Callable[[], int | None] = lambda: None  # cells of the terminal; None: there is none
 
     def is_shown(self, record: logging.LogRecord) -> bool:
         """Whether the terminal shows *record*: as JSON, only what needs a look."""
@@ -39,6 +41,8 @@ class LogLines(logging.Formatter):
         message = record.getMessage()
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
+        elif not self.json and (width := self.width()):
+            message = _broken(message, width - len("00:00:00 "))
         if self.json:
             return terminal_json.encoded(terminal_json.logged(record.levelname.lower(), message, record.created))
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
@@ -47,6 +51,12 @@ class LogLines(logging.Formatter):
         if not self.colour:
             return f"{begin} {message}"
         return f"{painted(begin, 'dim')} {painted(message, _COLOURS.get(record.levelno, ''))}"
+
+
+def _broken(message: str, width: int) -> str:
+    """Return *message* in lines of *width* cells, none of which ends within a word."""
+    lines = (broken(line, max(width, 1), 0) if cells(line) > width else [line] for line in message.split("\n"))
+    return "\n".join("\n         ".join(each) for each in lines)
 
 
 def hides_connections(hide: bool) -> None:

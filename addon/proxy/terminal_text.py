@@ -59,7 +59,12 @@ def clean(text: str, *, spaces: bool = False) -> str:
 
 
 def wrapped(text: str, width: int, indent: int) -> list[str]:
-    """Return *text* in lines of at most *width* cells, broken at blanks; all but the first one are indented."""
+    """Return *text* in lines of at most *width* cells, broken at blanks, cut where a word is longer."""
+    return [cut(each, width) for each in broken(text, width, indent)]
+
+
+def broken(text: str, width: int, indent: int) -> list[str]:
+    """Return *text* in lines of *width* cells, broken at blanks alone; all but the first one are indented."""
     lines, line = [], ""
     for word in text.split(" "):
         longer = f"{line} {word}" if line else word
@@ -67,7 +72,7 @@ def wrapped(text: str, width: int, indent: int) -> list[str]:
             lines.append(line)
             longer = " " * indent + word
         line = longer
-    return [cut(each, width) for each in (*lines, line)]
+    return [*lines, line]
 
 
 def painted(text: str, colour: Colour) -> str:

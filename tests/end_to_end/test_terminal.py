@@ -230,12 +230,14 @@ def test_a_terminal_gets_what_fits_in_colours_and_one_that_is_stopped_holds_up_n
             narrow = screen.lines(begin)
             assert all(len(line) <= 80 for line in narrow) and "\x1b[" in screen.shown.decode()
             assert any(re.search(r" [0-9a-f]{8} acc-b +moved .*200 19.2k  98%   127 ", line) for line in narrow), narrow
+            assert "  from acc-a: rate limited (429)" in narrow
+            assert len([line for line in narrow if re.match("time +session +account .* in  hit   out", line)]) == 1
 
             screen.resize(160)
             begin = len(screen.shown)
             ask(url, sessions["acc-a"][0])
             assert eventually(lambda: b"from acc-a: rate limited (429)" in screen.shown[begin:])
-            assert all(len(line) <= 160 for line in screen.lines(begin))
+            assert all(len(line) <= 160 for line in screen.lines(begin)) and "first in all" in screen.lines(begin)[0]
 
             screen.press(b"\x13")  # Ctrl-S
             begin = len(screen.shown)

@@ -16,7 +16,7 @@ from mitmproxy.addons import dumper, eventstore, termlog
 from mitmproxy.proxy import mode_servers, server
 from mitmproxy.test import taddons, tflow
 
-from patchbay.proxy import start_lines
+from patchbay.proxy import start_lines, terminal
 from patchbay.proxy.terminal import KeyCover, Terminal
 from patchbay.proxy.terminal_lines import LineStyle
 from patchbay.proxy.terminal_log import LogLines
@@ -281,6 +281,26 @@ def test_a_record_is_a_line_with_its_time_its_client_and_its_traceback() -> None
     assert lines.format(_record(logging.INFO, "told")).endswith("\x1b[0m told")
     lines.json = True
     assert not lines.is_shown(_record(logging.INFO, "")) and lines.is_shown(_record(logging.WARNING, ""))
+
+
+def test_a_message_is_broken_between_words_alone() -> None:
+    lines = LogLines()
+    lines.width = lambda: 30
+    told = lines.format(_record(logging.WARNING, "patchbay: no account " + "x" * 40 + " of these\n  a b"))
+    assert told.split("\n")[0][8:] == " patchbay: no account"
+    assert told.split("\n")[1:] == [" " * 9 + "x" * 40, " " * 9 + "of these", "  a b"]
+    lines.json = True
+    assert "\n" not in lines.format(_record(logging.WARNING, "word " * 40))
+
+
+def test_a_terminal_has_the_names_of_its_columns_above_the_first_line_and_after_a_change(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths = iter([80, 80, 120, 120])
+    monkeypatch.setattr(terminal, "_width", lambda _: next(widths))
+    for _ in range(4):
+        shown.terminal.exchange(decision())
+    assert [n for n, line in enumerate(shown.text().splitlines()) if line.startswith("time ")] == [0, 3]
 
 
 def test_what_mitmproxy_says_of_each_connection_is_hidden_unless_asked_for(

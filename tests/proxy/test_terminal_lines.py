@@ -61,6 +61,9 @@ def test_an_exchange_is_one_line() -> None:
         " 19.2k in  (98% cached)   127 out  0.6 s  1.9 s"
     )
     assert line(80) == "12:00:00 e718a2c4 claude-work home   claude-opus-5 200 19.2k  98%   127  1.9 s"
+    assert terminal_lines.heading(style(80)) == (
+        "time     session  account            model                in  hit   out in all"
+    )
     assert line(60) == "12:00:00 e718a2c4 claude-work home   claude-opus-5 200"
     assert line(NARROWEST) == "12:00:00 e718a2c4 claude-work home   200"
 
@@ -69,12 +72,16 @@ def test_a_move_says_from_where_and_why() -> None:
     assert line(**MOVED).endswith("1.9 s from openai-a: rate limited (429)")
     assert " moved " in line(60, **MOVED)
     assert " moved " in line(**(MOVED | {"binding": "hit"}))
-    assert line(140, **MOVED).endswith(" 1.9 s from openai-a:…")
+    assert line(140, **MOVED).endswith(" 1.9 s\n  from openai-a: rate limited (429)")
+    assert line(60, **MOVED).endswith(" 200\n  from openai-a: rate limited (429)")
 
 
 def test_a_failure_says_why_and_what_was_tried() -> None:
     assert line(**FAILED).endswith("503 no account can serve it now; tried openai-a 429, openai-b no key · 1.9 s")
-    assert line(80, **FAILED).endswith(" 503 no account can serve it …")
+    assert line(80, **FAILED).split("\n") == [
+        "12:00:00 e718a2c4 claude-work home   claude-opus-5 503",
+        "  no account can serve it now; tried openai-a 429, openai-b no key · 1.9 s",
+    ]
     refused = {"status": 400, "error": "400 invalid_request", "attempts": [AttemptSummary("a", "r", 400, "request", 1)]}
     assert line(**refused).endswith("400 400 invalid_request · 1.9 s")
     assert line(status=404).endswith("404 refused by the provider · 1.9 s")
@@ -97,7 +104,9 @@ def test_a_verdict_is_shown_where_it_says_something() -> None:
     for usual in ("clean", "unverifiable"):
         assert usual not in line(verdict=usual)
     assert line(verdict="suspect", findings=[PROOF]).endswith(" 200 suspect (foreign_id) · 1.9 s")
-    assert line(80, verdict="crosstalk", findings=[PROOF, PROOF]).endswith(" 200 CROSSTALK (foreign_id); …")
+    assert line(80, verdict="crosstalk", findings=[PROOF, PROOF]).endswith(
+        "\n  CROSSTALK (foreign_id); see the alarm above · 1.9 s"
+    )
     assert line(verdict="crosstalk", error="crosstalk_detected", status=502).count("CROSSTALK") == 1
 
 
@@ -135,7 +144,7 @@ def test_no_line_is_longer_than_its_terminal_and_each_has_account_session_and_st
     shape = style(width)
     shape.account = widest
     found = terminal_lines.exchange(made, NOON, shape)
-    assert cells(found) <= width and found.isprintable()
+    assert all(cells(each) <= width and each.isprintable() for each in found.split("\n"))
     assert SESSION[:8] in found and f" {status or '-'}" in found
     begin = terminal_lines.clean(account)[: columns(width, widest).account // 2 - 1]
     assert begin in found
@@ -148,6 +157,20 @@ def test_columns_stand_in_line_and_a_wider_terminal_shows_no_less(width: int, ac
     assert shown.room is not None and shown.room >= 0
     for name in ("time", "tool", "account", "binding", "model", "tokens", "first", "total"):
         assert getattr(shown, name) <= getattr(wider, name), name
+
+
+@pytest.mark.parametrize("width", range(NARROWEST, 201))
+def test_each_name_of_a_column_ends_or_begins_where_its_value_does(width: int) -> None:
+    names, row = terminal_lines.heading(style(width)), line(width)
+    assert cells(names) <= width
+    for name, value in {"time": "12:00", "tool": "claude-code", "session": SESSION[:8], "account": "claude-work",
+                        "model": "claude-opus"}.items():  # fmt: skip
+        assert (name in names.split()) == (value in row) and names.find(name) == row.find(value)
+    for name, value in {"in": "19.2k", "hit": " 98% ", "out": " 127 ", "first": " 0.6 s", "in all": " 1.9 s"}.items():
+        if name in ("in", "hit", "out") and "(98%" in row:  # words beside the figures say it
+            assert f" {name} " not in names.replace("in all", "")
+        elif value in row:
+            assert names.find(name) + len(name) == row.find(value) + len(value.rstrip()), name
 
 
 def test_what_matters_most_is_dropped_last() -> None:
@@ -194,7 +217,8 @@ def test_a_refused_request_has_a_line_of_its_own() -> None:
     found = terminal_lines.refused("curl", "GET", "/v1/v1/x", refusal, NOON, style())
     assert found.split() == ["12:00:00", "curl", "GET", "/v1/v1/x", "404", *"no account serves this path".split()]
     for width in range(NARROWEST, 201):
-        assert cells(terminal_lines.refused("curl", "GET", "/" + "x" * 90, refusal, NOON, style(width))) <= width
+        lines = terminal_lines.refused("curl", "GET", "/" + "x" * 90, refusal, NOON, style(width)).split("\n")
+        assert all(cells(each) <= width for each in lines) and lines[-1].endswith("no account serves this path")
 
 
 # -- accounts ----------------------------------------------------------------------------------------------------------

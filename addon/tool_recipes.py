@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+_DEEPEST = 64  # levels of a tool's settings
 PLACEHOLDER_KEY = "patchbay"  # what a tool is told its key is, where it has none: Patchbay replaces it
 
 
@@ -36,11 +37,13 @@ class Change:
     """
     What a tool gets: *variables* that are set and *removed* ones, and *arguments* behind its name.
 
-    *snippet* is the same for its settings file, for a tool that has no variable for it. *note* says what its own
-    settings keep from working.
+    *copied* variables get the value that another one has, which is named and not told: it may be a key. *snippet* is
+    the same for its settings file, for a tool that has no variable for it. *note* says what its own settings keep from
+    working; it is printed for a shell, so nothing that stands in a file of the user or of the folder is part of it.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict)
+    copied: Mapping[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     snippet: str = ""
@@ -117,7 +120,7 @@ def general(way: Way, tool: ToolState) -> Change:
         variables |= {name: way.base + path for name, path in BASE_PATHS.items()}
     for each in tools:
         variables |= {name: value for name, value in each.variables.items() if name != "ANTHROPIC_AUTH_TOKEN"}
-    return Change(variables, tuple(name for each in tools for name in each.removed))
+    return Change(variables, removed=tuple(name for each in tools for name in each.removed))
 
 
 _OTHER_CLOUDS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX")  # with these it does not ask Anthropic's API
@@ -129,7 +132,7 @@ def _claude(way: Way, tool: ToolState) -> Change:
         # The token, as it asks its user to confirm a key of a variable.
         variables |= _missing(way, tool, "ANTHROPIC_AUTH_TOKEN")
     arguments, note = _over_claudes_settings(way, tool)
-    return Change(variables, _OTHER_CLOUDS, arguments, note=note)
+    return Change(variables, removed=_OTHER_CLOUDS, arguments=arguments, note=note)
 
 
 def _over_claudes_settings(way: Way, tool: ToolState) -> tuple[tuple[str, ...], str]:
@@ -160,12 +163,17 @@ def _codex(way: Way, tool: ToolState) -> Change:
     base = f"{way.base}/v1" if way.base else "https://api.openai.com/v1"
     members = _CODEX.format(base=base, key=_OWN_KEY if way.own_keys else _PATCHBAYS_KEY)
     inline = members.replace(" = ", "=").replace("\n", ",")
-    key = tool.env.get("PATCHBAY_KEY") or tool.env.get("OPENAI_API_KEY") or way.key
+    has_own = way.own_keys or bool(tool.env.get("PATCHBAY_KEY"))
+    copied = {"PATCHBAY_KEY": "OPENAI_API_KEY"} if not has_own and tool.env.get("OPENAI_API_KEY") else {}
     return Change(
-        {} if way.own_keys else {"PATCHBAY_KEY": key},
+        {} if has_own or copied else {"PATCHBAY_KEY": way.key},
+        copied,
         arguments=("-c", "model_provider=patchbay", "-c", f"model_providers.patchbay={{{inline}}}"),
         snippet=f'model_provider = "patchbay"\n\n[model_providers.patchbay]\n{members}',
     )
+
+
+_GEMINI_LOGINS = ("oauth-personal", "vertex-ai", "cloud-shell", "compute-default-credentials")
 
 
 def _gemini(way: Way, tool: ToolState) -> Change:
@@ -177,9 +185,13 @@ def _gemini(way: Way, tool: ToolState) -> Change:
     removed = ("GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA")
     chosen = _member(tool.settings, "security", "auth", "selectedType")
     if chosen == "gemini-api-key" or not (chosen or way.base):
-        return Change(variables, removed)
-    login = f"is set to the login {chosen}" if chosen else "takes no key before one is chosen"
-    return Change(variables, removed, note=f'Gemini CLI {login}: choose "Gemini API key" in it with /auth, once')
+        return Change(variables, removed=removed)
+    # The file may be another person's: of what it says, only what the tool itself writes there is repeated.
+    login = f"is set to the login {chosen}" if chosen in _GEMINI_LOGINS else "is set to another login"
+    login = login if chosen else "takes no key before one is chosen"
+    return Change(
+        variables, removed=removed, note=f'Gemini CLI {login}: choose "Gemini API key" in it with /auth, once'
+    )
 
 
 def _qwen(way: Way, tool: ToolState) -> Change:
@@ -268,12 +280,25 @@ def _member(found: object, *names: str) -> object:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Return the object that *text* holds, empty where it holds none."""
+    """Return the object that *text* holds, empty where it holds none, or one too deep for the settings of a tool."""
     try:
         found = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and not _is_deep(found) else {}
+
+
+def _is_deep(found: object) -> bool:
+    level = [found]
+    for _ in range(_DEEPEST):
+        level = [member for each in level for member in _members(each)]
+    return bool(level)
+
+
+def _members(found: object) -> Collection[object]:
+    if isinstance(found, dict):
+        return found.values()
+    return found if isinstance(found, list) else ()
 
 
 def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

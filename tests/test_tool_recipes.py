@@ -200,6 +200,7 @@ def test_an_address_in_the_settings_of_claude_code_is_overruled() -> None:
         (BY_PROXY, None, ""),
         (BY_ADDRESS, None, "Gemini CLI takes no key before one is chosen: "),
         (BY_PROXY, "oauth-personal", "Gemini CLI is set to the login oauth-personal: "),
+        (BY_ADDRESS, "x\ntouch y #", "Gemini CLI is set to another login: "),
     ],
 )
 def test_a_login_of_gemini_cli_that_does_not_reach_patchbay_is_told(way: Way, chosen: str | None, note: str) -> None:

@@ -20,10 +20,10 @@ from ..proxy import control_socket, environment
 from ..proxy.control_socket import ControlFailed
 from ..settings import reader
 from ..settings.settings import Config
+from ..visible_text import visible
 from . import doctor_accounts, doctor_ask, doctor_machine, doctor_tools
 from .examined import DEFAULT_ADDRESS, ExaminedMachine, MachineFault, RunningAddresses
 from .inputs import EXIT_FOUND
-from .terminal import visible
 
 Check = Callable[[ExaminedMachine], Iterator[MachineFault]]
 

@@ -31,10 +31,10 @@ from ..settings.settings import Config
 from ..values.answer import AnswerEvent, Chunk, End, Head, Message
 from ..values.decision import SESSION_NAME_LENGTH, Evidence, Refusal, Wait, in_words, session_name
 from ..values.http import Client, Headers, Origin, PriorServing, Request
+from ..visible_text import visible
 from . import inputs, request_file, shown
 from .inputs import EXIT_FOUND, CommandError
 from .request_file import RequestFile
-from .terminal import visible
 
 if TYPE_CHECKING:
     from ..proxy.stored_flows import FlowRecord, StoredFlow

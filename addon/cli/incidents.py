@@ -12,9 +12,9 @@ import msgspec
 from .. import secret_patterns
 from ..proxy import incident_files
 from ..proxy.incident_files import FOLDER
+from ..visible_text import visible
 from . import inputs
 from .inputs import EXIT_FOUND, EXIT_USAGE, CommandError
-from .terminal import visible
 
 
 def incidents(arguments: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from ..launch import run as launch_run, shell_env
 from ..proxy import environment, release
 from ..settings import reader
 from ..settings.settings import Config
+from ..visible_text import visible
 from . import account_commands, doctor, explain, habits, incidents, init, shown, verify
 from .inputs import EXIT_CODES, EXIT_FOUND, EXIT_USAGE, CommandError
 
@@ -280,13 +281,16 @@ def _parser(commands: tuple[Command, ...]) -> argparse.ArgumentParser:
 
 
 class _Covered(io.TextIOBase):
-    """A stream that hides what looks like a key from *out*: stderr, to which argparse writes arguments."""
+    """
+    Stderr, to which argparse writes arguments and errors quote files: hides from *out* what looks like a key, and shows
+    what a terminal would obey as escapes.
+    """
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def write(self, text: str) -> int:
-        self._out.write(secret_patterns.covered(text))
+        self._out.write("\n".join(secret_patterns.covered(visible(line)) for line in text.split("\n")))
         return len(text)
 
     def flush(self) -> None:

@@ -13,9 +13,9 @@ from ..correlation import Mint
 from ..crosstalk import report
 from ..crosstalk.reverify import Judged, StoredExchange, judge
 from ..router import mint_of
+from ..visible_text import visible
 from . import inputs
 from .inputs import EXIT_FOUND, EXIT_USAGE, CommandError
-from .terminal import visible
 
 
 def verify(arguments: argparse.Namespace) -> int:

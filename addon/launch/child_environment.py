@@ -17,6 +17,7 @@ from . import certificates, client_programs, proxy_variables
 from .command_line import LaunchError
 
 KNOWN_HOSTS = tuple(sorted({host for each in PRESETS.values() if (host := urlsplit(each.base_url).hostname)}))
+_LARGEST = 4 << 20  # bytes of a settings file
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,15 @@ def changed(
         change = (known.change if known else general)(way, tool)
     except OSError as e:
         raise LaunchError(f"{e.filename or setup.folder}: {e.strerror or e}") from e
-    variables = dict(change.variables)
+    variables = {**change.variables, **{name: env[of] for name, of in change.copied.items()}}
     if by_proxy:
         variables |= proxy_variables.variables(
             setup.proxy, bundle, setup.hosts, env, local=setup.own_keys and _asks_locally(env)
         )
     elif any(env.get(name) for name in (*proxy_variables.PROXIES, *proxy_variables.REMOVED)):
         variables |= proxy_variables.direct(env)
-    return replace(change, variables=variables), variables
+    printed = {name: value for name, value in variables.items() if name not in change.copied}
+    return replace(change, variables=printed), variables
 
 
 def _settings(tool: ToolRecipe, env: Mapping[str, str]) -> dict[str, Any]:
@@ -75,10 +77,17 @@ def _settings(tool: ToolRecipe, env: Mapping[str, str]) -> dict[str, Any]:
     variables = {"HOME": home, "CLAUDE_CONFIG_DIR": env.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude"}
     found: dict[str, Any] = {}
     for file in tool.files:
-        with contextlib.suppress(OSError):
-            path = Path(Template(file).safe_substitute(variables))
-            found = merged(found, json_object(path.read_text(encoding="utf-8", errors="replace")))
+        path = Path(Template(file).safe_substitute(variables))
+        found = merged(found, json_object(_text(path)))
     return found
+
+
+def _text(path: Path) -> str:
+    """Return the text of the file *path*, empty where there is none, or something that is no file of settings."""
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_file() and path.stat().st_size <= _LARGEST:
+            return path.read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def ways(program: str, hosts: Sequence[str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from ..proxy import control_socket
 from ..proxy.control_answers import ProxyStatus
 from ..proxy.control_socket import VARIABLE_OF_PATH, ControlFailed
 from ..proxy.release import ADDON
+from ..visible_text import visible
 from .command_line import TOOLS, LaunchError
 
 _PORTS = range(20_000, 32_000)  # below those that the system gives to connections
@@ -110,7 +111,7 @@ class ProxyProcess:
     def told(self) -> str:
         """Return its last lines, for the terminal."""
         lines = [_STAMP.sub("", line) for line in self.output().splitlines() if line.strip()]
-        return "\n".join(line for line in lines[-_TOLD_LINES:] if not line.startswith("Loading script "))
+        return "\n".join(visible(line) for line in lines[-_TOLD_LINES:] if not line.startswith("Loading script "))
 
     def status(self) -> ProxyStatus | None:
         """Return what it counted, once the exchanges of clients that have left have ended; None: it does not answer."""

@@ -18,6 +18,7 @@ from ..proxy.persistence import VARIABLE
 from ..proxy.release import ADDON, CALLED
 from ..settings import reader
 from ..settings.settings import Config
+from ..visible_text import visible
 from . import child_environment, child_process, client_programs, command_line, host, listeners, summary
 from .child_environment import ChildSetup
 from .command_line import CommandLine, LaunchError
@@ -105,7 +106,7 @@ def _beside_command(line: CommandLine, env: Mapping[str, str]) -> int:
         setup = ChildSetup(reached.base, reached.proxy, settings.folder, settings.hosts, settings.own_keys)
         command, child, note = child_environment.prepared(line.command, setup, env, _confdir(line))
         if note:
-            _say(note)
+            _say(visible(note))
         _tell_web(proxy, line)
         code = child_process.run(program, command, child)
         _end(proxy, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import msgspec
 
+from .. import secret_patterns
 from ..proxy import control_socket
 from ..proxy.control_answers import ProxyStatus
 from ..proxy.control_socket import ControlFailed
-from ..tool_recipes import RECIPES, Change
+from ..tool_recipes import PLACEHOLDER_KEY, RECIPES, Change
+from ..visible_text import visible
 from . import child_environment, proxy_variables
 from .child_environment import ChildSetup
 from .command_line import CommandLine, LaunchError
@@ -59,11 +62,17 @@ def env(words: Sequence[str], env: Mapping[str, str]) -> int:
     """Print what the *words* behind `patchbay env` ask for, and return the exit code."""
     try:
         line = parse(words)
-        print(ENV_HELP if line.help else "\n".join(_lines(line, env)), end="" if line.help else "\n")
+        _print(ENV_HELP if line.help else "\n".join(_lines(line, env)) + "\n")
         return 0
     except LaunchError as e:
         print(f"patchbay: {e}", file=sys.stderr)
         return e.code
+
+
+def _print(text: str) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a variable may hold any bytes
+    print(text, end="")
 
 
 def parse(words: Sequence[str]) -> EnvLine:
@@ -111,13 +120,14 @@ def _lines(line: EnvLine, env: Mapping[str, str]) -> Iterator[str]:
     removed = [*change.removed, *(proxy_variables.REMOVED if setup.proxy else ())]
     yield from (_unset(line.shell, name) for name in removed if env.get(name))
     yield from (_set(line.shell, name, value) for name, value in change.variables.items())
+    yield from (_copy(line.shell, name, of) for name, of in change.copied.items())
     if change.arguments:
         yield _function(line.shell, line.client, change)
     if change.note:
-        yield f"# {change.note}"
+        yield _comment(change.note)
     if change.snippet:
-        yield "# or, in its settings file:"
-        yield from (f"#   {each}".rstrip() for each in change.snippet.splitlines())
+        yield _comment("or, in its settings file:")
+        yield from (_comment(f"  {each}") for each in change.snippet.splitlines())
 
 
 def _setup(line: EnvLine, env: Mapping[str, str]) -> ChildSetup:
@@ -154,7 +164,21 @@ def _running(folder: Path, env: Mapping[str, str]) -> ProxyStatus | None:
     return None
 
 
+def _comment(text: str) -> str:
+    """Return *text* as one line that a shell passes over, whatever stands in it."""
+    return f"# {visible(text)}".rstrip()
+
+
+def _copy(shell: str, name: str, of: str) -> str:
+    """Return the line that gives *name* the value of the variable *of*, which is not printed."""
+    return f'set -gx {name} "${of}"' if shell == "fish" else f'export {name}="${of}"'
+
+
 def _set(shell: str, name: str, value: str) -> str:
+    if secret_patterns.holds_key(value.replace(f'"{PLACEHOLDER_KEY}"', '""')):
+        raise LaunchError(
+            f"{name} holds a key of yours, which is not printed: use  patchbay run -- …  or take the key out of it", 1
+        )
     if shell == "fish":
         return f"set -gx {name} {_fish(value)}"
     return f"export {name}={shlex.quote(value)}"

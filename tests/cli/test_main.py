@@ -389,3 +389,10 @@ def test_a_covered_stream_writes_at_once_and_hides_keys() -> None:
     assert covered.write(f"x {_KEY} y") == len(f"x {_KEY} y")
     covered.flush()
     assert (flushed, _SECRET in out.getvalue(), out.getvalue()[:2]) == ([True], False, "x ")
+
+
+def test_stderr_shows_what_a_terminal_would_obey_as_escapes() -> None:
+    out = io.StringIO()
+    print("a\x1b[2Jb\u202e\x9b\r\udcff\nsecond", file=cli._Covered(out))
+
+    assert out.getvalue() == "a\\x1b[2Jb\\u202e\\x9b\\r\\udcff\nsecond\n"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from patchbay.launch import child_environment
-from patchbay.launch.child_environment import ChildSetup, prepared
+from patchbay.launch.child_environment import ChildSetup, changed, prepared
 from patchbay.launch.command_line import LaunchError
 
 BASE, PROXY = "http://127.0.0.1:7001", "http://127.0.0.1:7002"
@@ -91,3 +92,38 @@ def test_without_a_certificate_of_mitmproxy_no_program_is_run(tmp_path: Path) ->
 
 def test_the_hosts_of_known_providers_are_names() -> None:
     assert {"api.openai.com", "api.anthropic.com"} <= set(child_environment.KNOWN_HOSTS)
+
+
+DEEP, LARGE = '{"a":' * 900 + "1" + "}" * 900, '{"a": "' + "x" * (5 << 20) + '"}'
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, DEEP, LARGE], ids=["broken", "deep", "large"])
+def test_a_file_that_is_no_settings_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (".claude", ".gemini"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "settings.json").write_text(content)
+    given = setup(tmp_path, proxy="")
+
+    for command in ("claude", "gemini"):
+        found = prepared([command], given, {"HOME": str(tmp_path)}, tmp_path)
+        (tmp_path / f".{command}" / "settings.json").unlink()
+        assert found == prepared([command], given, {"HOME": str(tmp_path)}, tmp_path)
+
+
+def test_a_pipe_in_the_place_of_settings_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".gemini").mkdir()
+    os.mkfifo(tmp_path / ".gemini" / "settings.json")
+    given = setup(tmp_path, proxy="")
+
+    assert prepared(["gemini"], given, {"HOME": str(tmp_path)}, tmp_path)[0] == ["gemini"]
+
+
+def test_the_key_of_codex_is_that_of_the_users_variable(tmp_path: Path) -> None:
+    given = setup(tmp_path, proxy="")
+    change, child = changed("codex", (), given, {"OPENAI_API_KEY": "the-users"}, tmp_path)
+
+    assert child["PATCHBAY_KEY"] == "the-users" and "the-users" not in str(change)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given, strategies as st
 
-from patchbay.launch import shell_env
+from patchbay.launch import proxy_variables, shell_env
 from patchbay.launch.command_line import LaunchError
 from patchbay.launch.shell_env import ENV_HELP, EnvLine, env, parse
 from patchbay.proxy.control_answers import ProxyStatus
+from patchbay.tool_recipes import RECIPES, SDKS
 
 BASE, PROXY = "http://127.0.0.1:7001", "http://127.0.0.1:7002"
 
@@ -83,6 +87,85 @@ def test_the_running_proxy_says_how_it_is_reached(
     running(monkeypatch, ProxyStatus(addresses=["http://127.0.0.1:1"], kinds=[""]))
     assert env(["claude"], {}) == 2
     assert capsys.readouterr().err.startswith("patchbay: the running proxy has no listener for tools")
+
+
+HOSTILE = (
+    "x\ntouch {mark} #", "$(touch {mark})", "`touch {mark}`", "'; touch {mark}; '", '"; touch {mark}; "',
+    "\\'; touch {mark} #", "x\r\x0b\x0c\x1c\x85\u2028touch {mark}", "\x1b[31m\x07\u202e\x9b", "\udcff; touch {mark}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("client", ["", *(each.program for each in RECIPES)])
+@pytest.mark.parametrize("mode", ["serve", "look"])
+def test_no_text_of_a_file_or_a_variable_is_run_by_the_shell(
+    home: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, client: str, mode: str
+) -> None:
+    running(monkeypatch, ProxyStatus(addresses=[PROXY, BASE], kinds=["proxy", "base"], mode=mode))
+    mark = home / "mark"
+    for each in HOSTILE:
+        variables = filled_with(each.format(mark=mark), home)
+        assert env([client] if client else [], variables) == 0
+        del variables["PATCHBAY_KEY"]
+        assert env([client] if client else [], variables) == 0
+    script = capfdbinary.readouterr().out
+    comments = [line for line in script.decode(errors="surrogateescape").split("\n") if line.startswith("#")]
+
+    assert all(line.isprintable() for line in comments)
+    for shell in filter(None, map(shutil.which, ("dash", "bash", "zsh"))):
+        done = subprocess.run([shell], input=script, capture_output=True, timeout=30)
+        assert (done.returncode, done.stdout, done.stderr, mark.exists()) == (0, b"", b"", False)
+
+
+def filled_with(text: str, home: Path) -> dict[str, str]:
+    """Write *text* to every place in files that tools have here, and return variables that all have it."""
+    named = dict.fromkeys(("ANTHROPIC_BASE_URL", "CLAUDE_CODE_USE_VERTEX", text), text)
+    settings = {"security": {"auth": {"selectedType": text}}, "env": named, text: text}
+    for folder in (".gemini", ".claude"):
+        (home / folder).mkdir(exist_ok=True)
+        (home / folder / "settings.json").write_text(json.dumps(settings))
+    names = [name for sdk in SDKS for name in (*sdk.bases, sdk.key)]
+    names += ["OPENAI_MODEL", "NO_PROXY", "PATCHBAY_KEY", "GOOGLE_API_KEY", *proxy_variables.PROXIES, "ALL_PROXY"]
+    content = json.dumps({text: text, "theme": text})
+    return dict.fromkeys(names, text) | {"OPENCODE_CONFIG_CONTENT": content, "HOME": str(home)}
+
+
+@given(st.text(st.characters(exclude_characters="\0")))
+def test_fish_reads_a_quoted_text_as_it_is(text: str) -> None:
+    quoted = shell_env._fish(text)
+
+    assert quoted[0] == quoted[-1] == "'"
+    # Within single quotes fish knows two escapes, and every other backslash stands for itself.
+    pieces = re.fullmatch(r"((?:[^'\\]|\\['\\])*)", quoted[1:-1])
+    assert pieces and re.sub(r"\\(['\\])", r"\1", pieces[1]) == text
+
+
+def test_the_users_key_is_copied_and_not_printed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = "sk-proj-" + "R4al" * 10
+
+    assert 'export PATCHBAY_KEY="$OPENAI_API_KEY"' in told(capsys, "codex", OPENAI_API_KEY=key)
+    assert 'set -gx PATCHBAY_KEY "$OPENAI_API_KEY"' in told(capsys, "codex --shell fish", OPENAI_API_KEY=key)
+    assert "PATCHBAY_KEY=" not in str(told(capsys, "codex", PATCHBAY_KEY=key))  # it has it already
+    for client in ("", *(each.program for each in RECIPES)):
+        names = [sdk.key for sdk in SDKS] + ["ANTHROPIC_AUTH_TOKEN", "GOOGLE_API_KEY", "PATCHBAY_KEY"]
+        for without in names:
+            given = {name: key for name in names if name != without}
+            assert key not in str(told(capsys, client, **given))
+
+
+@pytest.mark.parametrize("member", [{"apiKey": "short-one"}, {"x": "sk-proj-" + "R4al" * 10}])
+def test_settings_in_a_variable_with_a_key_in_them_are_not_printed(
+    home: Path, capsys: pytest.CaptureFixture[str], member: dict[str, str]
+) -> None:
+    own = {"provider": {"mine": {"options": member}}}
+
+    assert env(["opencode"], {"OPENCODE_CONFIG_CONTENT": json.dumps(own)}) == 1
+    assert capsys.readouterr() == (
+        "",
+        "patchbay: OPENCODE_CONFIG_CONTENT holds a key of yours, which is not printed: use  patchbay run -- …  or take"
+        " the key out of it\n",
+    )
+    own = {"provider": {"mine": {"options": {"apiKey": "{env:MY_KEY}"}}}}
+    assert "{env:MY_KEY}" in str(told(capsys, "opencode", OPENCODE_CONFIG_CONTENT=json.dumps(own)))
 
 
 def test_settings_are_not_needed_but_where_they_are_named(

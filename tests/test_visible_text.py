@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from patchbay.cli.terminal import visible
+from patchbay.visible_text import visible
 
 
 @given(st.text())

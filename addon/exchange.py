@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import client_tool, dialects
-from .accounts import refusals
-from .accounts.absent import Absent
 from .accounts.lease import Lease
 from .accounts.quoted_text import ClientText
 from .answer.reader import AnswerReader
@@ -19,7 +17,7 @@ from .crosstalk.attempt_record import AttemptRecord, Moment
 from .crosstalk.watch import Watch
 from .requested_models import RequestedModels
 from .values.answer import Fact, Head, Usage
-from .values.decision import AttemptSummary, Candidate, Decision, Identity, Outcome, Refusal, Verdict
+from .values.decision import AttemptSummary, Candidate, Decision, Identity, Outcome, Placement, Refusal, Verdict
 from .values.http import Headers, Origin, PriorServing, Request
 
 _ID_LENGTH = 128  # characters of a client's own request id in the decision
@@ -75,6 +73,12 @@ class Attempt:
         return self.head.status if self.head else 0
 
     @property
+    def has_answered(self) -> bool:
+        """Whether its account answered, so far as the client got it: neither an error nor another request's answer."""
+        whole = self.outcome is not None and self.outcome.kind == "ok" and self.is_good
+        return (whole or self.content_began) and not self.proof
+
+    @property
     def is_error(self) -> bool:
         """Whether the answer's status is an error."""
         return self.head is not None and self.head.status >= 400
@@ -101,6 +105,7 @@ class Exchange:
     reverse: Origin | None
     in_flight: int
     socket_lease: Lease | None = None  # of the WebSocket that the request is a message on
+    is_first_on_socket: bool = False  # no request on that WebSocket was answered before it
     prior_serving: PriorServing | None = None  # how a replayed request was served before, in the same conversation
     recheck: Callable[[], None] = lambda: None  # called when a wait may be over: `Router.next` should be asked again
     waits_since: float | None = None
@@ -166,6 +171,16 @@ class Exchange:
         return self.socket_lease is None and request.endpoint.kind == "generation" and request.method == "POST"
 
     @property
+    def is_answered(self) -> bool:
+        """Whether the account of the last attempt answered."""
+        return self.attempt is not None and self.attempt.has_answered
+
+    @property
+    def is_turn(self) -> bool:
+        """Whether the client asks a model by it: no replay, and no handshake of a WebSocket."""
+        return (self.is_generation or self.socket_lease is not None) and not self.request.replay
+
+    @property
     def client_text(self) -> ClientText:
         """What the client wrote, as far as it is known; nothing of it is read unless an error asks for it."""
         if self._client_text is None:
@@ -223,7 +238,7 @@ def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mo
     request, identity, attempt, verdict = exchange.request, exchange.identity, exchange.attempt, exchange.verdict
     lease = attempt.lease if attempt else None
     refusal = exchange.refusal.code if exchange.refusal else ""
-    moved_from, moved_because = _moved(exchange.attempts)
+    placed = placement(exchange)
     first_byte = None if exchange.first_byte is None else round(exchange.first_byte - exchange.opened, 4)
     return Decision(
         time=round(exchange.opened, 3),
@@ -249,7 +264,7 @@ def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mo
         thread=identity.thread,
         tier=identity.tier,
         session_id=lease.session_id if lease else "",
-        binding=lease.binding if lease else "none",
+        binding=placed.binding,
         in_flight=exchange.in_flight,
         attempts=[_tried(each, now) for each in exchange.attempts],
         verdict=verdict.kind,
@@ -258,8 +273,8 @@ def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mo
         findings=list(verdict.findings),
         mode=mode,
         tool=client_tool.of(request.headers),
-        moved_from=moved_from,
-        moved_because=moved_because,
+        moved_from=placed.moved_from,
+        moved_because=placed.because,
     )
 
 
@@ -273,18 +288,21 @@ def _event_type(exchange: Exchange, verdict: Verdict, error: str, status: int | 
     return f"{name}_{'error' if failed else 'success'}"
 
 
-def _moved(attempts: list[Attempt]) -> tuple[str, str]:
-    """Return the account that should have served the request but did not, and why; empty where it did."""
-    if not attempts:
-        return "", ""
-    first, last = attempts[0], attempts[-1].lease.account.id
-    if first.lease.left:
-        return (first.lease.left, first.lease.left_because) if first.lease.left != last else ("", "")
-    account = first.lease.account
-    if account.id == last:
-        return "", ""
-    cause, detail = refusals.cause_of(first.outcome)
-    return account.id, refusals.reason(Absent(account.id, account.provider.name, cause, detail))
+def placement(exchange: Exchange) -> Placement:
+    """
+    Return what the account that answered *exchange* is to its conversation; without an answer it is nothing.
+
+    Of a request under way it is what the account of its last attempt will be. An account takes a whole WebSocket: its
+    first answer is placed as the socket was, and it is at home from then on.
+    """
+    attempt = exchange.attempt
+    if attempt is None or not (attempt.outcome is None or attempt.has_answered):
+        return Placement()
+    if exchange.socket_lease is None:
+        return attempt.lease.placement
+    if not exchange.identity.affinity or exchange.socket_lease.ask.pin:
+        return Placement()
+    return exchange.socket_lease.placement if exchange.is_first_on_socket else Placement("hit")
 
 
 def _client_request_id(headers: Headers) -> str:

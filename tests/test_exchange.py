@@ -241,33 +241,3 @@ def test_an_attempt_under_way_has_lasted_until_now() -> None:
     (tried,) = decide(exchange, "", 100.5, status=None, mode="serve").attempts
 
     assert (tried.status, tried.outcome, tried.seconds) == (None, "", 0.5)
-
-
-# -- moved ------------------------------------------------------------------------------------------------------------
-
-
-def _moved(*attempts: tuple[str, Outcome | None, str]) -> tuple[str, str]:
-    """Return the move of an exchange with *attempts*: the account, its outcome, and the home that it stood in for."""
-    exchange = begun()
-    template = exchange.attempts.pop()
-    for name, outcome, home in attempts:
-        account = replace(template.lease.account, id=name)
-        lease = replace(template.lease, account=account, left=home, left_because="rate limited" if home else "")
-        exchange.attempts.append(replace(template, lease=lease, outcome=outcome))
-    found = decide(exchange, "", 101.0, status=200, mode="serve")
-    return found.moved_from, found.moved_because
-
-
-def test_an_exchange_moved_from_the_home_or_from_the_account_that_was_tried_first() -> None:
-    ok, refused = Outcome("ok"), Outcome("auth", detail="401 invalid_api_key")
-    assert _moved(("a", ok, "")) == _moved() == ("", "")
-    assert _moved(("b", ok, "a")) == ("a", "rate limited")
-    assert _moved(("a", refused, ""), ("b", ok, "")) == ("a", "key refused (401)")
-    assert _moved(("b", refused, "a"), ("c", ok, "")) == ("a", "rate limited")
-
-
-def test_an_exchange_that_came_back_to_where_it_belongs_did_not_move() -> None:
-    ok, failed = Outcome("ok"), Outcome("rate")
-    assert _moved(("a", ok, ""), ("b", ok, "")) == ("a", "another request's answer")
-    assert _moved(("a", failed, ""), ("a", ok, "")) == ("", "")
-    assert _moved(("b", failed, "a"), ("a", ok, "")) == ("", "")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass, field
 
-from ..bounded import ChangeLog
+from ..bounded import BoundedMap, ChangeLog
 
+MAX_FORMER = 1000  # lost homes that are remembered
 SWEEP = 64  # expired bindings that one call removes at most; each call adds one, so this keeps up
 
 
@@ -65,6 +66,11 @@ class Bindings:
         self._sessions: Counter[str] = Counter()
         self._generation = 0
         self._changes: ChangeLog[Key] = ChangeLog()
+        self._former: BoundedMap[Key, str] = BoundedMap(MAX_FORMER)  # homes that were lost, until there is another
+
+    def former(self, key: Key) -> str:
+        """Return the account that *key* was bound to before it lost its home, or the empty string."""
+        return self._former.get(key, "")
 
     def home(self, key: Key, now: float) -> str:
         """Return the account *key* is bound to, or the empty string."""
@@ -120,6 +126,7 @@ class Bindings:
         if not entry.home:
             self._set_home(entry, account)
             self._bound[key] = None
+            self._former.pop(key, None)
             entry.uses, entry.since = 1, now
         self._touch(key, entry, now)
         self._shrink()
@@ -130,7 +137,7 @@ class Bindings:
         entry = self._entries.get(key)
         if entry is None or entry.home != account or entry.generation != generation:
             return False
-        self._unbind(key, entry)
+        self._lose(key, entry)
         self._changes.note(key)
         return True
 
@@ -163,7 +170,7 @@ class Bindings:
         """Forget the home of *key*; requests in flight do not restore it."""
         entry = self._entries.get(key)
         if entry is not None and entry.home:
-            self._unbind(key, entry)
+            self._lose(key, entry)
             self._changes.note(key)
 
     def forget(self, affinity: str) -> frozenset[str]:
@@ -234,13 +241,14 @@ class Bindings:
         if entry is None:
             entry = self._entries[told.key] = _Entry(self._next_generation())
         if entry.home and entry.home != told.home:
-            self._unbind(told.key, entry)
+            self._lose(told.key, entry)
             entry = self._entries.setdefault(told.key, entry)
         if not told.home:
             self._forget_if_unused(told.key, entry)
             return
         if not entry.home:
             self._set_home(entry, told.home)
+        self._former.pop(told.key, None)
         entry.since, entry.expires, entry.warm, entry.fallback = told.since, told.expires, 0.0, ""
         self._bound[told.key] = None
         self._bound.move_to_end(told.key)
@@ -264,6 +272,10 @@ class Bindings:
         entry.expires = now + self._ttl
         self._bound.move_to_end(key)
         self._changes.note(key)
+
+    def _lose(self, key: Key, entry: _Entry) -> None:
+        self._former[key] = entry.home
+        self._unbind(key, entry)
 
     def _unbind(self, key: Key, entry: _Entry) -> None:
         entry.generation = self._next_generation()

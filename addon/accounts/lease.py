@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from ..values.account import Account
-from ..values.decision import BindingKind, Candidate, Edit, Identity, Outcome
+from ..values.decision import BindingKind, Candidate, Edit, Identity, Outcome, Placement
 from ..values.http import Client, Origin, PriorServing
 from . import models
 from .bindings import Key
@@ -98,13 +98,14 @@ class Lease:
     The decision for one attempt: the account that serves it, until it is released, and the edits of the request.
 
     *ask* is what was asked for. *model* is the provider's name of the model (empty: none). *binding*: `hit` (at home),
-    `new`, `reselected` (the home, or an account that this request tried before, cannot serve), `inherited` (the account
-    of another request of this new conversation, of the answer it quotes, of conversations that began alike, or of the
-    request that is replayed), `none` (no conversation, a pin, an auxiliary call without a home, or a probe where no
-    account is left). *key* is None where nothing is to be bound, *generation* is that of the key. *slot* is the number
-    of an upstream session that is this attempt's alone, None where conversations have one each. *left* is the home that
-    the account stands in for (empty: none), *left_because* says why in words. *request_id*, *session_id*, *edit* and
-    *body* are the router's. The account names the credential; its value is put in at the wire.
+    `new`, `reselected` (the home cannot serve), `inherited` (the account of another request of this new conversation,
+    of the answer it quotes, of conversations that began alike, or of the request that is replayed), `none` (no
+    conversation, a pin, an auxiliary call without a home, or a probe where no account is left). *key* is None where
+    nothing is to be bound, *generation* is that of the key. *slot* is the number of an upstream session that is this
+    attempt's alone, None where conversations have one each. *home* is the account that the conversation had before
+    (empty: none, or it does not matter): that of its binding, or the one that answered its last turn; *left_because*
+    says in words why it does not serve. *request_id*, *session_id*, *edit* and *body* are the router's. The account
+    names the credential; its value is put in at the wire.
     """
 
     account: Account
@@ -119,12 +120,28 @@ class Lease:
     key: Key | None
     ticket: int
     slot: int | None
-    left: str = ""
+    home: str = ""
     left_because: str = ""
     request_id: str = ""
     session_id: str = ""
     edit: Edit = _UNEDITED
     body: bytes | None = None  # what goes up in place of the client's body; None: the client's own bytes
+
+    @property
+    def left(self) -> str:
+        """The home that the account stands in for; empty: none."""
+        return self.home if self.home != self.account.id else ""
+
+    @property
+    def placement(self) -> Placement:
+        """What the account is to the conversation once it has answered: the one meaning of home, new and moved."""
+        if self.left:
+            return Placement("reselected", self.left, self.left_because)
+        if self.home:
+            return Placement("hit")
+        chosen = self.ask.pin or self.ask.prior_serving
+        probes = self.binding == "none" and self.ask.identity.affinity and self.ask.identity.binds and not chosen
+        return Placement("new" if probes else self.binding)
 
     @property
     def is_observed(self) -> bool:

@@ -41,6 +41,8 @@ _RESTS = "cooling down for a model"
 _SETTINGS, _COMMAND = "by the settings", "by a command"
 _UNBOUND = "this conversation was unbound from it"
 MAX_LEFT = 1000  # conversations that a user has unbound, and that have no home again
+_SET_ASIDE = (_SOCKET_FAILED, _RESTS, _UNBOUND)
+MAX_FAILED = 1000  # faults of accounts in conversations, each until the account serves it again
 _PRIORITY = "an account of a higher priority is back"
 
 
@@ -81,6 +83,7 @@ class Accounts:
         self._last_ticket = 0
         self._draining: dict[str, Account] = {}  # gone from the settings, and still answering
         self._left: BoundedMap[str, frozenset[str]] = BoundedMap(MAX_LEFT)  # by conversation, until it has a home again
+        self._failed: BoundedMap[tuple[str, str], str] = BoundedMap(MAX_FAILED)  # by conversation and account, why
         self._unreached: dict[str, tuple[float, float]] = {}  # by pool: since when nothing is reached, and when last
         self._use(config)
 
@@ -121,6 +124,7 @@ class Accounts:
         if lease.key is not None:
             self.bindings.bind(lease.key, lease.account.id, lease.generation, now)
             self._left.pop(lease.key.affinity, None)
+        self._failed.pop((lease.ask.conversation, lease.account.id), None)
 
     def record_head(self, lease: Lease, head: Head, now: float) -> None:
         """Record what the *head* of a good answer says of the provider's limits."""
@@ -145,6 +149,10 @@ class Accounts:
             self._unreached.pop(lease.pool, None)
         if tokens is not None:
             self._limiter.correct(lease.ticket, tokens, now)
+        if lease.ask.conversation and outcome.kind not in ("ok", "cancelled", "request"):
+            cause, detail = refusals.cause_of(outcome)
+            why = refusals.reason(Absent(account.id, account.provider.name, cause, detail))
+            self._failed[lease.ask.conversation, account.id] = why
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
         leaves = outcome.kind in LEAVES_HOME and not outcome.status_only
         if lease.key is not None and outcome.scope != "exchange" and (clears or leaves):
@@ -374,7 +382,7 @@ class Accounts:
         there = next((account for account in fit if account.id in pending), None)
         if there is not None:
             return _Pick(there, "inherited", "this conversation is under way elsewhere", key, lost)
-        label: BindingKind = "reselected" if lost or ask.tried else "new"
+        label: BindingKind = "reselected" if lost else "new"
         return _Pick(self._admitted(ask, fit, now), label, "later in the order", key, lost)
 
     def _home(self, ask: Ask, fit: Sequence[Account], options: Sequence[Option], now: float) -> tuple[Key, str, str]:
@@ -443,6 +451,9 @@ class Accounts:
         )
         early = not self.health.available(account.id, option.lane, now)
         self.health.acquire(account.id, option.lane, now, ticket, early=early)
+        home = self._home_before(ask, pick, now)
+        stands_in = home not in ("", account.id)
+        because = (pick.because or self._why_left(ask, home, options, now)) if stands_in else ""
         return Lease(
             account,
             option.origin,
@@ -450,15 +461,45 @@ class Accounts:
             ask.pool,
             option.lane,
             pick.binding,
-            tuple(_candidate(each, pick) for each in options),
+            tuple(
+                self._candidate(ask, each, pick, because if each.account.id == home else "", now) for each in options
+            ),
             self.bindings.hold(pick.key, account.id, now) if pick.key else 0,
             ask,
             pick.key,
             ticket,
             held.number,
-            left=pick.left,
-            left_because=pick.because or self._why_left(ask, pick.left, options, now) if pick.left else "",
+            home=home,
+            left_because=because,
         )
+
+    def _home_before(self, ask: Ask, pick: _Pick, now: float) -> str:
+        """Return the account that the conversation of *ask* had, as in `Lease`."""
+        if pick.binding == "hit":
+            return pick.account.id
+        if pick.left or not ask.identity.affinity or ask.pin or ask.prior_serving:
+            return pick.left
+        bindings = self.bindings
+        of_key = (bindings.home(key, now) or bindings.former(key) for key in (ask.key, ask.model_key))
+        return next(filter(None, of_key), "") or (ask.identity.home if pick.binding != "inherited" else "")
+
+    def _candidate(self, ask: Ask, option: Option, pick: _Pick, because: str, now: float) -> Candidate:
+        """Return *option* with why it was passed over: *because*, where that is known."""
+        if option.account.id == pick.account.id:
+            return Candidate(option.account.id)
+        if because or option.obstacle:
+            return Candidate(option.account.id, because or self._why_not(ask, option, now))
+        if pick.binding != "hit" and option.account.priority < pick.account.priority:
+            return Candidate(option.account.id, "lower priority")
+        return Candidate(option.account.id, pick.others)
+
+    def _why_not(self, ask: Ask, option: Option, now: float) -> str:
+        """Return in words why *option*, which has an obstacle, is not taken."""
+        known = option.obstacle in ("disabled", "model", "owner") or option.reason in _SET_ASIDE
+        if known or (option.obstacle == "tried" and option.account.id not in ask.ended):
+            return option.reason
+        why = refusals.reason(self._eligibility.absent(ask, option, now))
+        return f"{why}, another request is probing it" if option.obstacle == "probed" else why
 
     def _why_left(self, ask: Ask, home: str, options: Sequence[Option], now: float) -> str:
         """Return in words why *home* does not serve *ask*."""
@@ -466,10 +507,9 @@ class Accounts:
         if option is None:
             return "not in this pool any more"
         if not option.obstacle:
-            return "it takes no WebSocket" if ask.websocket else "it refused this conversation"
-        if option.obstacle in ("model", "owner"):
-            return option.reason
-        return refusals.reason(self._eligibility.absent(ask, option, now))
+            failed = self._failed.get((ask.conversation, home))
+            return failed or ("it takes no WebSocket" if ask.websocket else "it refused this conversation")
+        return self._why_not(ask, option, now)
 
     def _set_clock(self, now: float) -> None:
         if back := self.health.clock(now):
@@ -553,13 +593,3 @@ def _context(lease: Lease) -> OutcomeContext:
 
 def _preferred_slot(affinity: str) -> int:
     return int.from_bytes(affinity.encode("utf-8", "replace")[-8:], "big")
-
-
-def _candidate(option: Option, pick: _Pick) -> Candidate:
-    if option.account.id == pick.account.id:
-        return Candidate(option.account.id)
-    if option.reason:
-        return Candidate(option.account.id, option.reason)
-    if pick.binding != "hit" and option.account.priority < pick.account.priority:
-        return Candidate(option.account.id, "lower priority")
-    return Candidate(option.account.id, pick.others)

@@ -225,7 +225,8 @@ def _placed(account: str, binding: str, moved_from: str, why: str) -> str:
 def _account(decided: _Decided) -> str:
     match decided:
         case Lease():
-            return _placed(decided.account.id, decided.binding, decided.left, decided.left_because)
+            placed = decided.placement
+            return _placed(decided.account.id, placed.binding, placed.moved_from, placed.because)
         case Wait():
             return f"waits: {decided.reason}"
         case Refusal():

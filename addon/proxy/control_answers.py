@@ -19,8 +19,8 @@ class TokenTotals(msgspec.Struct, frozen=True):
 
 class Totals(msgspec.Struct, frozen=True):
     """
-    Counts since the start. *failed* exchanges ended with an error; *moved* ones got another account than the
-    conversation's last one.
+    Counts since the start. *failed* exchanges ended with an error; *moved* ones were answered by another account than
+    their conversation's home. The opening of a WebSocket is no exchange.
     """
 
     exchanges: int = 0
@@ -91,7 +91,7 @@ class ExchangeShown(msgspec.Struct, frozen=True):
 
 
 class MoveShown(msgspec.Struct, frozen=True):
-    """A change of a conversation's account at *time*."""
+    """A change of the account that answers a conversation, at *time*."""
 
     time: float = 0.0
     origin: str = ""
@@ -101,7 +101,11 @@ class MoveShown(msgspec.Struct, frozen=True):
 
 class SessionShown(msgspec.Struct, frozen=True):
     """
-    A conversation. *home* is the account it is bound to (empty: none), *account* that of its last exchange.
+    A conversation. *home* is the account it is bound to (empty: none), *account* the one that answered last.
+
+    *turns* are the client's calls of a model that were answered, *failed* those without a whole answer; replays count
+    as neither. *moved* answers came from another account than the home; *moves* are the changes of the answering
+    account, returns included.
 
     Without an exchange since the start, all but *name*, *session*, *home* and *last* have their defaults.
     """
@@ -119,3 +123,5 @@ class SessionShown(msgspec.Struct, frozen=True):
     last: float = 0.0
     verdict: str = ""
     moves: list[MoveShown] = []
+    failed: int = 0
+    moved: int = 0

@@ -69,7 +69,20 @@ def _account(each: AccountShown, now: float) -> Iterator[Sequence[str]]:
 
 def sessions(found: Sequence[SessionShown], now: float, *, moves: bool = False) -> list[str]:
     """Return a line for each conversation; with *moves*, also one for each change of its account."""
-    titles = ("SESSION", "TOOL", "CLIENT", "HOME", "LAST ON", "MODEL", "TURNS", "TOKENS", "LAST", "VERDICT", "MOVES")
+    titles = (
+        "SESSION",
+        "TOOL",
+        "CLIENT",
+        "HOME",
+        "LAST ON",
+        "MODEL",
+        "TURNS",
+        "FAILED",
+        "TOKENS",
+        "LAST",
+        "VERDICT",
+        "MOVED",
+    )
     lines = table(titles, (_session(each, now) for each in found))
     if not moves:
         return lines
@@ -80,8 +93,8 @@ def sessions(found: Sequence[SessionShown], now: float, *, moves: bool = False) 
 
 
 def _session(each: SessionShown, now: float) -> Sequence[str]:
-    if not each.turns:  # bound by an earlier process, and not used since
-        return (each.name, "", "", each.home, "", "", "", "", ago(each.last, now), "", "")
+    if not each.first:  # bound by an earlier process, and not used since
+        return (each.name, "", "", each.home, "", "", "", "", "", ago(each.last, now), "", "")
     return (
         each.name,
         each.tool,
@@ -90,10 +103,11 @@ def _session(each: SessionShown, now: float) -> Sequence[str]:
         each.account,
         each.model,
         f"{each.turns:,}",
+        f"{each.failed or ''}",
         tokens(each.tokens),
         ago(each.last, now),
         each.verdict,
-        str(len(each.moves) or ""),
+        str(each.moved or ""),
     )
 
 

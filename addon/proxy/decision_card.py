@@ -61,7 +61,8 @@ def _account(line: Mapping[str, Any]) -> str:
 
 def _others(line: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """Return why the other accounts were not taken, where the conversation moved or none served it."""
-    if line.get("binding") != "reselected" and line.get("account"):
+    answered = line.get("account") and not names.text(line, "error") and _count(line, "status") < 400
+    if answered and not names.text(line, "moved_from"):
         return ""
     found = metadata.get(names.CANDIDATES)
     if not isinstance(found, dict):

@@ -70,8 +70,9 @@ def show_message(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) ->
 @_harmless
 def show_lease(flow: http.HTTPFlow, exchange: Exchange, lease: Lease) -> None:
     """Put the comment of a request that is under way on *flow*: its account and its session."""
-    parts = [*_placed(lease.account.id, lease.binding), *_named(exchange.identity.affinity, exchange.identity.tier)]
-    parts += [*_moved(lease.left, lease.left_because), "under way"]
+    placed = lease.placement
+    parts = [*_placed(lease.account.id, placed.binding), *_named(exchange.identity.affinity, exchange.identity.tier)]
+    parts += [*_moved(placed.moved_from, placed.because), "under way"]
     flow.comment = _with_leaks(" · ".join(parts), _leaks(flow))
 
 

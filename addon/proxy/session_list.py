@@ -18,6 +18,13 @@ logger = logging.getLogger(__name__)
 SESSIONS = 2000  # conversations that are kept
 MOVES = 20  # of a conversation
 _FULL_LENGTH = 32  # characters of an affinity
+# Why another account answers than before, where it is no stand-in for the home and no home that is back.
+_OTHERWISE = {
+    "hit": "it is the home of this conversation by now",
+    "new": "the conversation had no home any more",
+    "inherited": "it answered a related request",
+    "none": "the request was bound to no home",
+}
 
 
 @dataclass(slots=True)
@@ -48,14 +55,34 @@ class LastExchange:
 
 @dataclass(slots=True)
 class _Row:
-    """*account* is the last one that was chosen."""
+    """*account* is the one that answered last, *left* the home that it stands in for (empty: none)."""
 
     last: LastExchange
     first: float
     account: str = ""
+    left: str = ""
     turns: int = 0
+    failed: int = 0
+    moved: int = 0
     tokens: _Tokens = field(default_factory=_Tokens)
     moves: deque[MoveShown] = field(default_factory=lambda: deque(maxlen=MOVES))
+
+    def answered_by(self, decision: Decision) -> None:
+        """Note the account that answered, and why it is another one than before."""
+        account = decision.account
+        self.moved += decision.binding == "reselected"
+        if self.account not in ("", account):
+            at = decision.time + decision.duration_seconds
+            self.moves.append(MoveShown(at, self.account, account, self._reason(decision)))
+        self.account, self.left = account, decision.moved_from
+
+    def _reason(self, decision: Decision) -> str:
+        if decision.binding == "reselected":
+            elsewhere = "" if decision.moved_from == self.account else f"{decision.moved_from}: "
+            return f"{elsewhere}{decision.moved_because}"
+        if decision.account == self.left:
+            return f"{decision.account} is back"
+        return _OTHERWISE.get(decision.binding, "")
 
 
 class SessionList:
@@ -72,10 +99,12 @@ class SessionList:
     def record(self, exchange: Exchange, decision: Decision) -> None:
         """Take *exchange*, which ended with *decision*, into account. Never raises."""
         try:
+            if decision.is_handshake:
+                return
             self._count(decision)
             if decision.session:
                 refusal = exchange.refusal.message if exchange.refusal else ""
-                self._add(LastExchange(decision, exchange.candidates, exchange.identity.evidence, refusal))
+                self._add(LastExchange(decision, exchange.candidates, exchange.identity.evidence, refusal), exchange)
         except Exception as e:  # what is shown must not break an exchange
             if not self._has_failed:
                 logger.warning("patchbay: the list of sessions is not complete: %s", type(e).__name__)
@@ -109,40 +138,31 @@ class SessionList:
     def _count(self, decision: Decision) -> None:
         self._exchanges += 1
         self._failed += bool(decision.error) or (decision.status or 0) >= 400
+        self._moved += decision.binding == "reselected"
         self._verdicts[decision.verdict] += 1
         self._tokens.add(decision)
         if decision.account:
             self._accounts[decision.account] += 1
 
-    def _add(self, last: LastExchange) -> None:
+    def _add(self, last: LastExchange, exchange: Exchange) -> None:
         decision = last.decision
         row = self._rows.get(decision.session)
         if row is None:
             row = _Row(last, decision.time)
         self._rows[decision.session] = row  # the latest
         row.last = last
-        row.turns += 1
+        is_whole = exchange.is_answered and not decision.error
+        row.turns += exchange.is_turn and is_whole
+        row.failed += exchange.is_turn and not is_whole
         row.tokens.add(decision)
-        if decision.account and row.account not in ("", decision.account):
-            at = decision.time + decision.duration_seconds
-            row.moves.append(MoveShown(at, row.account, decision.account, _reason(row.account, last)))
-            self._moved += 1
-        row.account = decision.account or row.account
+        if exchange.is_answered:
+            row.answered_by(decision)
 
 
 def named(name: str, among: Sequence[SessionShown]) -> list[SessionShown]:
     """Return the conversations *among* these whose name begins with *name*: a short name, or all of an affinity."""
     wanted = name.strip().lower()
     return [each for each in among if wanted and each.session.startswith(wanted[:_FULL_LENGTH])]
-
-
-def _reason(account: str, last: LastExchange) -> str:
-    """Return why *last* was not served by *account*: the outcome of its attempt there, or what kept it from one."""
-    if last.decision.moved_from == account and last.decision.moved_because:
-        return last.decision.moved_because
-    outcomes = {each.account: each.outcome for each in last.decision.attempts[:-1]}
-    reasons = {each.account: each.reason for each in last.candidates}
-    return outcomes.get(account) or reasons.get(account) or "it is gone from the settings"
 
 
 def _shown(affinity: str, row: _Row, binding: Binding | None) -> SessionShown:
@@ -156,6 +176,8 @@ def _shown(affinity: str, row: _Row, binding: Binding | None) -> SessionShown:
         account=row.account,
         model=decision.model,
         turns=row.turns,
+        failed=row.failed,
+        moved=row.moved,
         tokens=row.tokens.shown(),
         first=row.first,
         last=decision.time + decision.duration_seconds,

@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 _QUIET, _FORMAT = "patchbay_quiet", "patchbay_log_format"
 _VERBOSITIES = ("termlog_verbosity", "console_eventlog_verbosity")
 _TOGETHER = 0.05  # seconds in which changes of accounts are collected
-_SWITCHED = 101  # the status of an upgrade to a WebSocket
 _FULL_WIDTH = 1_000  # cells: more than a terminal has
 _LEVELS = {"error": logging.ERROR, "warn": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
@@ -151,8 +150,8 @@ class Terminal:
     @_shown
     def exchange(self, decision: Decision) -> None:
         """Say that an exchange is over."""
-        if decision.status == _SWITCHED and not decision.error:
-            return  # a WebSocket, whose messages were told
+        if decision.is_handshake:
+            return  # its messages were told
         if len(decision.attempts) > 1 or decision.moved_from or terminal_lines.is_bad(decision):
             self._causes_first()
         at = time.time()

@@ -295,7 +295,7 @@ def _ended(attempt: AttemptSummary) -> str:
 
 def binding_word(decision: Decision) -> str:
     """Return what the account is to the conversation of *decision*, in a word; empty: nothing."""
-    return BINDING_WORDS["reselected" if decision.moved_from else decision.binding]
+    return BINDING_WORDS[decision.binding]
 
 
 def _moved(decision: Decision) -> str:

@@ -220,6 +220,7 @@ class WebSocketDriver:
         if isinstance(opened, Refusal):
             self._refuse(message, opened)
             return
+        opened.is_first_on_socket = not self._has_answered
         self._exchanges.append(opened)
         self._last_exchange = opened
         self._message_places[opened.id] = [self._position(), -1, -1]

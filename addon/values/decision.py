@@ -17,6 +17,7 @@ BindingKind = Literal["hit", "new", "reselected", "inherited", "none"]
 EvidenceStrength = Literal["exact", "derived", "guess"]
 
 SESSION_NAME_LENGTH = 8
+_SWITCHED = 101  # the status of an upgrade to a WebSocket
 
 
 # What readers see of a binding: what the account of an exchange is to its conversation.
@@ -35,6 +36,21 @@ def in_words(binding: str, moved_from: str = "", why: str = "") -> str:
 def session_name(affinity: str) -> str:
     """Return the short name of a conversation that users see: the begin of its *affinity* (empty: it has none)."""
     return affinity[:SESSION_NAME_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """
+    What the account that answered an exchange is to its conversation.
+
+    `hit`: its home, the account of its binding, or the one that answered its last turn. `reselected`: another one than
+    *moved_from*, its home, which did not answer, and *because* says why in words. `new`: it had no home, whatever was
+    tried first. `none`: no account answered, or the conversation is not known or chose the account itself.
+    """
+
+    binding: BindingKind = "none"
+    moved_from: str = ""
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +230,13 @@ class Decision(Struct, frozen=True):
     findings: list[Finding]
     mode: str = "serve"  # shadow: the decision was not carried out
     tool: str = ""  # the program that sent the request; see `client_tool`
-    moved_from: str = (
-        ""  # the account that should have served it: the conversation's home, or that of its first attempt
-    )
+    moved_from: str = ""  # the conversation's home, where another account answered; see `Placement`
     moved_because: str = ""  # … and why it did not, in words
+
+    @property
+    def is_handshake(self) -> bool:
+        """Whether it opened a WebSocket, whose messages are exchanges of their own."""
+        return self.status == _SWITCHED and not self.error
 
     def encoded(self) -> dict[str, Any]:
         """Return the journal line, as plain types."""

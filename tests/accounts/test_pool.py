@@ -20,7 +20,7 @@ from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config, QueueSettings, SessionSettings
 from patchbay.values.account import Account, Models, OutcomeKind, Secret
 from patchbay.values.answer import Head
-from patchbay.values.decision import Identity, Outcome, Refusal, Wait
+from patchbay.values.decision import Identity, Outcome, Placement, Refusal, Wait
 from patchbay.values.http import Client, Headers, Origin, PriorServing
 
 HERE = Origin("https", "api.openai.com", 443)
@@ -330,7 +330,7 @@ def test_row_d2_what_blocks_an_account_is_told():
     assert reasons(choice) == {
         "off": "disabled",
         "narrow": "does not serve the model",
-        "tired": "cooling (overload)",
+        "tired": "overloaded",
         "full": "busy (1 at once)",
         "tried": "tried in this exchange",
         "good": "",
@@ -508,7 +508,7 @@ def test_of_those_who_waited_for_their_home_one_looks_and_the_others_are_served_
     look, beside = accounts.choose(again, 2), accounts.choose(again, 2)
     assert (look.account.id, look.binding) == (home, "hit")
     assert (beside.account.id != home, beside.binding) == (True, "reselected")
-    assert reasons(beside)[home] == "cooling (overload), another request is probing it"
+    assert reasons(beside)[home] == "overloaded"
 
     accounts.record_outcome(look, Outcome("overload"), 3)
     accounts.release(look)
@@ -1281,7 +1281,7 @@ def test_an_account_that_a_websocket_left_is_taken_after_all_others_the_longest_
     assert accounts.choose(ask("t", avoided={"a": 5.0, "b": 4.0, "c": 6.0}), 10).account.id == "b"
     rest(accounts, "b")
     assert accounts.choose(ask("u", avoided={"a": 5.0, "b": 4.0, "c": 6.0}), 10).account.id == "a"
-    assert reasons(accounts.choose(ask("v", avoided={"b": 4.0}), 10))["b"] == "cooling (rate)"
+    assert reasons(accounts.choose(ask("v", avoided={"b": 4.0}), 10))["b"] == "rate limited"
 
 
 def test_models_that_cannot_be_read_are_refused_where_every_account_serves_some_only():
@@ -1375,7 +1375,7 @@ def test_the_last_account_that_cools_down_is_probed_without_a_binding():
     rest(accounts, "a", "b", "c", until=900)
     probe = accounts.choose(ask(), 31)
     assert (probe.binding, probe.key) == ("none", None)
-    assert set(reasons(probe).values()) == {"", "cooling (rate)"}
+    assert set(reasons(probe).values()) == {"", "rate limited"}
 
 
 def test_conversations_that_began_alike_share_an_account_while_it_has_room():
@@ -1520,7 +1520,7 @@ def test_a_home_that_is_gone_or_lacks_the_model_or_refused_the_conversation_is_n
     accounts = three()
     home = served_by(accounts, ask())
     serve(accounts, ask(), kind="permission", scope="exchange")
-    assert left(serve(accounts, ask(), now=1)) == (home, "it refused this conversation")
+    assert left(serve(accounts, ask(), now=1)) == (home, "access denied")
     accounts.reload(Config(tuple(account(name) for name in "abc" if name != home)))
     assert left(serve(accounts, ask(), now=2)) == (home, "not in this pool any more")
 
@@ -1539,7 +1539,7 @@ def test_a_conversation_that_was_unbound_goes_elsewhere_where_it_can():
     home = serve(accounts, ask()).account.id
     assert accounts.unbind("s") == {home}
     moved = serve(accounts, ask())
-    assert (moved.account.id != home, moved.binding) == (True, "new")
+    assert moved.placement == Placement("reselected", home, "this conversation was unbound from it")
     assert {each.account: each.reason for each in moved.candidates}[home] == "this conversation was unbound from it"
     assert serve(accounts, ask()).account.id == moved.account.id
     assert not accounts._left, "it has a home again"

@@ -12,7 +12,7 @@ from mitmproxy.test import tflow
 from patchbay.proxy import flow_view
 from patchbay.state import Leak
 from patchbay.values.answer import Usage
-from patchbay.values.decision import Finding, Verdict
+from patchbay.values.decision import Finding, Placement, Verdict
 
 TRIED = (("a", "rate"), ("b", "auth"), ("one", "ok"))
 
@@ -102,9 +102,9 @@ LEAK = Leak("0011", "pb1-theirs", session="e718a2c4")
 TOLD = "the answer of exchange 0011 went to pb1-theirs of session e718a2c4"
 
 
-def leased(**more: Any) -> Any:
-    account = SimpleNamespace(id="one")
-    return SimpleNamespace(**{"account": account, "binding": "hit", "left": "", "left_because": ""} | more)
+def leased(*placed: str) -> Any:
+    placement = Placement(*(placed or ("hit",)))  # type: ignore[arg-type]
+    return SimpleNamespace(account=SimpleNamespace(id="one"), placement=placement)
 
 
 def under_way(session: str = "0123456789abcdef", tier: str = "codex") -> Any:
@@ -115,7 +115,7 @@ def test_a_request_under_way_shows_its_account_and_its_session() -> None:
     flow = tflow.tflow()
     flow_view.show_lease(flow, under_way(), leased())
     assert flow.comment == "one home · 01234567 (codex) · under way"
-    flow_view.show_lease(flow, under_way(), leased(binding="reselected", left="b", left_because="busy"))
+    flow_view.show_lease(flow, under_way(), leased("reselected", "b", "busy"))
     assert flow.comment == "one moved · 01234567 (codex) · from b: busy · under way"
 
 
@@ -123,7 +123,7 @@ def test_a_comment_that_cannot_be_made_costs_no_request(caplog: pytest.LogCaptur
     """It is said once, however often it happens."""
     flow = tflow.tflow()
     for _ in range(3):
-        flow_view.show_lease(flow, under_way(), leased(binding="of another release"))
+        flow_view.show_lease(flow, under_way(), leased("of another release"))
     flow_view.show(flow, *decided(binding="of another release"))
     assert flow.comment == ""
     assert caplog.messages == ["a comment could not be made: KeyError"] * 2  # under way, and at the end

@@ -12,7 +12,7 @@ from patchbay.proxy import session_list
 from patchbay.proxy.control_answers import TokenTotals
 from patchbay.proxy.session_list import MOVES, SessionList, named
 from patchbay.values.answer import Usage
-from patchbay.values.decision import AttemptSummary, Candidate, Decision
+from patchbay.values.decision import Decision
 
 A, B = "a" * 32, "b" * 32
 
@@ -29,11 +29,12 @@ def decision(session: str = A, account: str = "one", at: float = 10.0, **more: A
     return Decision(**(members | more))  # type: ignore[arg-type]
 
 
-def told(*decisions: Decision, **reasons: str) -> SessionList:
-    """Return the list after *decisions*; *reasons* are why an account was not chosen."""
+def told(*decisions: Decision) -> SessionList:
+    """Return the list after exchanges that ended with *decisions*."""
     made = SessionList()
-    candidates = tuple(Candidate(name, why) for name, why in reasons.items())
-    exchange: Any = SimpleNamespace(candidates=candidates, identity=SimpleNamespace(evidence=()), refusal=None)
+    exchange: Any = SimpleNamespace(candidates=(), identity=SimpleNamespace(evidence=()), refusal=None,
+                                    is_turn=True, is_answered=True)  # fmt: skip
+
     for each in decisions:
         made.record(exchange, each)
     return made
@@ -62,21 +63,26 @@ def test_totals_count_what_belongs_to_no_session_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "reasons", "why"),
+    ("more", "why", "moved"),
     [
-        ({"moved_from": "one", "moved_because": "rate limited (429)"}, {"one": "cooling (rate)"}, "rate limited (429)"),
-        ({"attempts": [AttemptSummary("one", "r", 429, "rate", 1.0), AttemptSummary("two", "r", 200, "ok", 1.0)]},
-         {}, "rate"),
-        ({}, {"one": "disabled"}, "disabled"),
-        ({}, {}, "it is gone from the settings"),
+        (
+            {"binding": "reselected", "moved_from": "one", "moved_because": "rate limited (429)"},
+            "rate limited (429)",
+            1,
+        ),
+        ({"binding": "reselected", "moved_from": "three", "moved_because": "busy"}, "three: busy", 1),
+        ({"binding": "hit"}, "it is the home of this conversation by now", 0),
+        ({"binding": "new"}, "the conversation had no home any more", 0),
+        ({"binding": "inherited"}, "it answered a related request", 0),
+        ({"binding": "none"}, "the request was bound to no home", 0),
     ],
-)  # fmt: skip
-def test_a_move_has_a_reason(more: dict[str, Any], reasons: dict[str, str], why: str) -> None:
-    made = told(decision(), decision(account="", status=503), decision(account="two", at=50.0, **more), **reasons)
+)
+def test_a_change_of_the_account_has_a_reason(more: dict[str, Any], why: str, moved: int) -> None:
+    made = told(decision(), decision(account="two", at=50.0, **more))
     (session,) = made.shown([], 100.0)
     (move,) = session.moves
     assert (move.time, move.origin, move.account, move.reason) == (51.0, "one", "two", why)
-    assert made.totals().moved == 1
+    assert (session.moved, made.totals().moved) == (moved, moved)
 
 
 def test_only_so_many_moves_and_sessions_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,6 @@ def test_an_exchange_is_one_line() -> None:
 def test_a_move_says_from_where_and_why() -> None:
     assert line(**MOVED).endswith("1.9 s from openai-a: rate limited (429)")
     assert " moved " in line(60, **MOVED)
-    assert " moved " in line(**(MOVED | {"binding": "hit"}))
     assert line(140, **MOVED).endswith(" 1.9 s\n  from openai-a: rate limited (429)")
     assert line(60, **MOVED).endswith(" 200\n  from openai-a: rate limited (429)")
 

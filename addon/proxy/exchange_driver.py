@@ -30,7 +30,7 @@ from ..values.http import Client, Endpoint, Headers, Origin
 from . import own_responses
 from .answer_filter import AnswerFilter
 from .credentials import Credentials
-from .header_fields import HeaderFields, as_text
+from .header_fields import HeaderFields, Raw, as_text
 from .redacted_heads import RedactedHeads, names_credential
 from .upstream_request import UpstreamRequest, check_destination
 from .websocket_layer import PatchbayWebsocket
@@ -87,6 +87,7 @@ class ExchangeDriver:
         self.head_taken = False  # an upstream's head has been taken for the client
         self.exchange: Exchange | None = None
         self.lease: Lease | None = None  # of the present attempt
+        self.placed_fields: Raw | None = None  # the flow's own header fields once it was directed to that account
         self.client_gone = asyncio.Event()  # the client left
         self.recheck = asyncio.Event()  # a request that waits should ask the router again, or its client left
         self.closed = False
@@ -282,9 +283,9 @@ class ExchangeDriver:
         """The upstream of a WebSocket sent something, if only a pong."""
         self.heard_at = time.monotonic()
 
-    def request_headers(self) -> Headers:
-        """Return the client's headers without those that stay here, for signals and stamps."""
-        fields = HeaderFields(self._flow.request.headers.fields)
+    def request_headers(self, raw: Raw | None = None) -> Headers:
+        """Return the client's headers, *raw* or those of the flow, without those that stay here."""
+        fields = HeaderFields(self._flow.request.headers.fields if raw is None else raw)
         heads = self.redacted_heads
         unwanted = fields.listed() | heads.by_value | heads.keys.encoded_own
         fields.drop(lambda name: name in unwanted or (name not in heads.keys.encoded and names_credential(name)))

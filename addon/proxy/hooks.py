@@ -385,6 +385,7 @@ class Patchbay:
                 case Lease() if await self._has_keys(exchange, decided):
                     driver.lease = decided
                     placeholder(flow.request, decided.account.id, decided.origin, keys=self._keys.key_headers)
+                    driver.placed_fields = flow.request.headers.fields
                     flow_view.show_lease(flow, exchange, decided)
                     return None
 

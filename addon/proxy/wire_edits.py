@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from mitmproxy import http
 
-from .. import credential_places
-from ..body import members
+from .. import body, credential_places
 from ..exchange import Exchange
 from ..values.http import Headers
 from . import message_content
@@ -60,8 +60,11 @@ def _by_user(flow: http.HTTPFlow, driver: ExchangeDriver, exchange: Exchange) ->
         after = message_content.content(request, driver.body_limit)
         if after != before:
             is_touched = True
-            yield "members", _changed_members(before, after)
-    if is_touched and (names := _changed_headers(came.headers, driver.request_headers())):
+            if members := _changed_members(before, after):
+                yield "members", members
+    placed = driver.placed_fields  # Patchbay itself sets fields of the flow, such as Host
+    known = came.headers if placed is None else driver.request_headers(placed)
+    if is_touched and (names := _changed_headers(known, driver.request_headers())):
         yield "headers", names
 
 
@@ -71,11 +74,24 @@ def _may_differ(request: http.Request, before: bytes, *, is_touched: bool) -> bo
 
 
 def _changed_members(before: bytes, after: bytes) -> list[str]:
+    """Return the members with another value; the same values in other spellings are no change."""
     try:
-        was, now = members(before), members(after)
+        was, now = body.members(before), body.members(after)
     except ValueError:
-        was = now = {}
-    return [name for name in {**was, **now} if was.get(name) != now.get(name)][:_NAMES] or ["body"]
+        return ["body"]
+    if not (was and now):
+        return ["body"]
+    return [name for name in {**was, **now} if not _is_same(was.get(name), now.get(name))][:_NAMES]
+
+
+def _is_same(before: bytes | None, after: bytes | None) -> bool:
+    if before is None or after is None or before == after:
+        return before == after
+    return _canonical(before) == _canonical(after)
+
+
+def _canonical(text: bytes) -> str:
+    return json.dumps(body.decoded(text), sort_keys=True, default=repr)
 
 
 def _changed_headers(before: Headers, after: Headers) -> list[str]:

@@ -41,6 +41,30 @@ def test_what_a_user_edits_is_named_by_member_and_header() -> None:
     assert edited == {"members": ["model", "n"], "headers": ["x-mine"]}
 
 
+def test_the_same_values_in_other_spellings_are_no_edit() -> None:
+    driven = opened(body=b'{"model": "m", "tools": [{"a": "\\u00e9", "n": 1}], "messages": []}')
+    driven.flow.backup()
+    driven.flow.request.content = '{"messages":[],\n"model":"m","tools":[{"n":1,"a":"é"}]}'.encode()
+    assert "edited" not in wire_edits.of(driven.flow, driven.driver)
+
+    driven.flow.request.content = b'{"model": "m", "tools": [{"a": "e", "n": 1}], "messages": []}'
+    assert wire_edits.of(driven.flow, driven.driver)["edited"] == {"members": ["tools"]}
+    driven.flow.request.content = b'{"model": "m", "tools": [{"a": "\\u00e9", "n": true}], "messages": []}'
+    assert wire_edits.of(driven.flow, driven.driver)["edited"] == {"members": ["tools"]}
+
+
+def test_what_patchbay_itself_set_in_the_flow_is_no_edit_of_the_user() -> None:
+    driven = opened()
+    driven.flow.request.headers["Host"] = "the-account.example"
+    driven.driver.placed_fields = driven.flow.request.headers.fields
+    driven.flow.backup()
+    driven.flow.request.content = b'{"model": "other", "messages": [{"role": "user", "content": "hi"}]}'
+
+    assert wire_edits.of(driven.flow, driven.driver)["edited"] == {"members": ["model"]}
+    driven.flow.request.headers["Host"] = "another.example"
+    assert wire_edits.of(driven.flow, driven.driver)["edited"]["headers"] == ["host"]
+
+
 def test_another_path_is_an_edit_and_its_query_is_not_kept() -> None:
     driven = opened()
     driven.flow.request.path = "/v1/responses?key=sk-secret"

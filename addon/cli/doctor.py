@@ -94,7 +94,8 @@ def _running(found: Config, machine: ExaminedMachine) -> tuple[RunningAddresses,
     for proxy in control_socket.running(Path(found.state).expanduser(), machine.env):
         try:
             status = control_socket.ask(proxy.path, "status", patience=2.0)
-            told.append(RunningAddresses(tuple(status["addresses"]), tuple(status["kinds"]), status["pid"]))
+            trusted = [status.get(name, "") for name in ("trusted_ca", "trusted_confdir")]
+            told.append(RunningAddresses(tuple(status["addresses"]), tuple(status["kinds"]), status["pid"], *trusted))
         except (ControlFailed, LookupError, TypeError):
             continue
     return tuple(told)

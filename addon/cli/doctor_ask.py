@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from ssl import create_default_context
+from pathlib import Path
+from ssl import SSLContext, create_default_context
+from typing import Any
+
+import yaml
 
 from .. import credential_places, dialects, upstream_url
 from ..accounts import refusals
+from ..proxy import upstream_trust
 from ..proxy.credentials import Credentials, KeyUnavailable
 from ..values import header_names
 from ..values.account import Account, CredentialHeader
@@ -19,6 +24,8 @@ from ..values.http import Origin, is_loopback
 from .examined import ExaminedMachine, MachineFault
 
 _PATIENCE = 10.0  # seconds
+_TRUST = ("ssl_verify_upstream_trusted_ca", "ssl_verify_upstream_trusted_confdir")  # options of mitmproxy
+_UNTRUSTED = "export SSL_CERT_FILE=ca.pem, with the CA of your network, and start the proxy again"
 _SKEW = 60.0  # seconds between our clock and a provider's that are worth a line
 
 
@@ -76,19 +83,42 @@ def ask(account: Account, origin: Origin, machine: ExaminedMachine) -> Asked | M
     except KeyUnavailable:
         return MachineFault("note", f"account {account.id} was not asked: it has no key", "")
     connection = HTTPConnection(origin.host, origin.port, timeout=_PATIENCE)
-    if origin.scheme == "https":
-        context = create_default_context()
-        connection = HTTPSConnection(origin.host, origin.port, timeout=_PATIENCE, context=context)
     try:
+        if origin.scheme == "https":
+            connection = HTTPSConnection(origin.host, origin.port, timeout=_PATIENCE, context=trust(machine))
         connection.request("GET", path, headers=headers)  # a redirect is not followed: the key is for this origin
         answer = connection.getresponse()
         return Asked(answer.status, _ahead(answer.getheader("Date") or ""))
     except (OSError, HTTPException, ValueError) as e:
         why = refusals.on_the_way("connect", str(e) or type(e).__name__)
-        mend = f"check the network, and `base_url` of {account.id}"
+        mend = _UNTRUSTED if "certificate" in why else f"check the network, and `base_url` of {account.id}"
         return MachineFault("problem", f"account {account.id}: {origin.host} is not reachable ({why})", mend)
     finally:
         connection.close()
+
+
+def trust(machine: ExaminedMachine) -> SSLContext:
+    """
+    Return the context by which the running proxy trusts providers, or by which the next that starts here will.
+
+    Raises OSError.
+    """
+    folder = machine.home / ".mitmproxy"
+    running = next(((each.trusted_ca, each.trusted_confdir) for each in machine.running), ("", ""))
+    ca, confdir = running if any(running) else _trust_options(folder / "config.yaml")
+    if ca or confdir:
+        return create_default_context(cafile=ca or None, capath=confdir or None)
+    return create_default_context(cadata="\n".join(upstream_trust.trusted(folder, machine.env)))
+
+
+def _trust_options(file: Path) -> tuple[str, str]:
+    """Return what the user's settings of mitmproxy, in *file*, say of the CAs to trust."""
+    try:
+        found: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+        ca, confdir = (str(found.get(name) or "") for name in _TRUST)
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):  # mitmproxy says what is wrong there
+        return "", ""
+    return ca, confdir
 
 
 def _request(account: Account, machine: ExaminedMachine) -> tuple[str, dict[str, str]]:

@@ -29,11 +29,17 @@ class MachineFault:
 
 @dataclass(frozen=True, slots=True)
 class RunningAddresses:
-    """The *addresses* of a running proxy, and what each is: `base` or `proxy`."""
+    """
+    The *addresses* of a running proxy, and what each is: `base` or `proxy`.
+
+    *trusted_ca* and *trusted_confdir* hold the CAs by which it trusts providers (empty: it does not tell).
+    """
 
     addresses: tuple[str, ...]
     kinds: tuple[str, ...]
     pid: int = 0
+    trusted_ca: str = ""
+    trusted_confdir: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from mitmproxy import ctx
+
 from ..router import Router
 from ..values.account import Account
 from . import (
@@ -53,6 +55,8 @@ class ControlActions:
             mode=service.router.config.shown_mode,
             uptime_seconds=round(time.monotonic() - self._began, 1),
             totals=service.sessions.totals(),
+            trusted_ca=ctx.options.ssl_verify_upstream_trusted_ca or "",
+            trusted_confdir=ctx.options.ssl_verify_upstream_trusted_confdir or "",
         )
 
     def accounts(self) -> list[AccountShown]:

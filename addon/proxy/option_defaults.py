@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from mitmproxy import ctx, http, optmanager
 from mitmproxy.connection import Client
@@ -13,6 +16,7 @@ from mitmproxy.net.http import url
 from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
+from . import upstream_trust
 from .client_connections import proxyserver, transport_of
 
 logger = logging.getLogger(__name__)
@@ -31,18 +35,37 @@ _DEFAULTS = {
     # of mitmdump: each exchange has a line of ours
     "flow_detail": 0,
 }
+_TRUST = ("ssl_verify_upstream_trusted_ca", "ssl_verify_upstream_trusted_confdir")
 _changed: set[str] = set()  # set here; this module outlives a reload of the addon
 _tasks: set[asyncio.Task[None]] = set()
 
 
-def apply() -> None:
+def apply(env: Mapping[str, str] = os.environ) -> None:
     """Set the defaults for options the user has not set. To be called while the addon loads."""
-    known = ctx.options._options
-    ours = {name: value for name, value in _DEFAULTS.items() if name in known and known[name].value is optmanager.unset}
+    ours = {name: value for name, value in _DEFAULTS.items() if _is_unset(name)}
+    if all(map(_is_unset, _TRUST)):
+        ours |= _trust(env)
     ctx.options.update(**ours)
     _changed.update(ours)
     if "listen_host" in ours:
         _call_back()
+
+
+def _is_unset(name: str) -> bool:
+    """Whether there is an option *name*, which the user has not set."""
+    known = ctx.options._options
+    return name in known and known[name].value is optmanager.unset
+
+
+def _trust(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the option with which the CAs of this system and of *env* are trusted beside mitmproxy's."""
+    folder = Path(ctx.options.confdir).expanduser()
+    try:
+        return {_TRUST[0]: str(upstream_trust.write(folder, env))}
+    except OSError as e:
+        told = "providers are trusted by mitmproxy's certificates alone, without this system's"
+        logger.warning("patchbay: %s: %s: %s", told, e.filename or folder, e.strerror or e)
+        return {}
 
 
 def untouched(request: http.Request, mode: ProxyMode) -> None:

@@ -321,6 +321,33 @@ def test_a_provider_that_takes_the_key_is_no_finding(
     assert len(provider.truth.requests) == 1
 
 
+def test_doctor_trusts_what_the_proxy_trusts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    company = bench.write("ca.pem", authority.cert_pem.bytes().decode())
+    with simulator_thread({KEY: "one"}, host="localhost", tls=folder / "server.pem") as secured:
+        asking(bench, f"https://localhost:{secured.port}/v1")
+        [untrusted] = bench.found(monkeypatch, ASKED)
+        assert untrusted.what == "account one: localhost is not reachable (TLS certificate not trusted)"
+        assert "SSL_CERT_FILE" in untrusted.mend
+
+        bench.env["NODE_EXTRA_CA_CERTS"] = str(company)
+        machine = bench.machine(monkeypatch)
+        assert list(doctor.doctor_ask.providers(machine)) == []
+        without = RunningAddresses(
+            (HERE,), ("base",), 1, str(bench.write("ours.pem", trustme.CA().cert_pem.bytes().decode()))
+        )
+        assert len(list(doctor.doctor_ask.providers(replace(machine, running=(without,))))) == 1
+
+        del bench.env["NODE_EXTRA_CA_CERTS"]
+        bench.write(".mitmproxy/config.yaml", f"ssl_verify_upstream_trusted_ca: {company}\n")
+        assert bench.found(monkeypatch, ASKED) == []
+        bench.write(".mitmproxy/config.yaml", "[: broken")
+        assert len(bench.found(monkeypatch, ASKED)) == 1
+
+
 def test_a_refused_key_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch, provider: Simulator) -> None:
     asking(bench, f"{provider.url}/v1")
     bench.env["KEY_ONE"] = "sk-other-0123456789"

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import trustme
 
-from ..simulator import Simulator
+from ..simulator import Simulator, simulator_thread
 from .conftest import KEYS
 from .harness import BIN, INSTALLED, certificates, eventually
 
@@ -254,6 +255,21 @@ def test_a_proxy_that_does_not_start_says_why_and_the_command_is_not_run(home: P
     assert done.returncode == 2
     assert done.stderr.startswith(f"patchbay: {home / 'config.yaml'}:1:11: accounts: must be a list")
     assert not (home / "ran").exists()
+
+
+def test_behind_the_ca_of_a_company_a_provider_is_reached_as_without_patchbay(home: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(home / "company.pem")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(home / "server.pem")
+    with simulator_thread(KEYS, host="localhost", tls=home / "server.pem") as secured:
+        settings = home / "config.yaml"
+        settings.write_text(re.sub(r"http://[\d.]+:\d+", f"https://localhost:{secured.port}", settings.read_text()))
+        done = ran(
+            home, "--", sys.executable, "tool.py", OPENAI_API_KEY=OWN, NODE_EXTRA_CA_CERTS=str(home / "company.pem")
+        )
+
+    assert done.returncode == 7, done.stderr
+    assert {record.account for record in secured.truth.requests} <= set(KEYS.values())
 
 
 def test_env_prints_for_a_shell_what_run_gives(home: Path) -> None:

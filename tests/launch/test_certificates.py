@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from patchbay.launch import certificates
 from patchbay.launch.certificates import write_bundle
+from patchbay.proxy import upstream_trust
 
 
 def pem(text: str) -> str:
@@ -18,7 +18,7 @@ def pem(text: str) -> str:
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "system.pem"
     file.write_text(f"# a root\n{pem('one')}\n{pem('two')}\n")
-    monkeypatch.setattr(certificates, "_system", lambda: file)
+    monkeypatch.setattr(upstream_trust, "system", lambda: file)
     return file
 
 
@@ -39,9 +39,3 @@ def test_the_bundle_of_an_earlier_run_is_no_source(tmp_path: Path, system: Path)
 
     assert write_bundle(tmp_path, tmp_path / "own.pem", {"SSL_CERT_FILE": str(tmp_path / "ca-bundle.pem")}).read_text()
     assert sorted(first) == sorted((tmp_path / "ca-bundle.pem").read_text())
-
-
-def test_this_system_has_certificates() -> None:
-    file = certificates._system()
-
-    assert file and "BEGIN CERTIFICATE" in file.read_text(errors="replace")

@@ -7,10 +7,12 @@ import contextlib
 import gc
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trustme
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
@@ -50,6 +52,36 @@ async def test_what_the_user_left_alone_gets_our_defaults() -> None:
         assert context.options.listen_host == "127.0.0.1"
         assert context.options.keep_host_header is True
         assert context.options.connection_strategy == "eager"  # the user's own
+
+
+TRUST = "ssl_verify_upstream_trusted_ca"
+
+
+@in_loop
+async def test_the_trust_of_this_system_is_added_unless_the_user_has_his_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "company.pem")
+    env = {"SSL_CERT_FILE": str(tmp_path / "company.pem")}
+    with taddons.context(Proxyserver()) as context:
+        context.options.update(confdir=str(tmp_path / "mitmproxy"))
+        option_defaults.apply(env)
+        [written] = (tmp_path / "mitmproxy").iterdir()
+        assert getattr(context.options, TRUST) == str(written)
+        assert (tmp_path / "company.pem").read_text().strip() in written.read_text()
+
+    for name in (TRUST, "ssl_verify_upstream_trusted_confdir"):
+        with taddons.context(Proxyserver()) as context:
+            context.options.update(**{name: "/mine", "confdir": str(tmp_path / "other")})
+            option_defaults.apply(env)
+            assert {getattr(context.options, each) for each in option_defaults._TRUST} == {"/mine", None}
+            assert not (tmp_path / "other").exists()
+
+    with taddons.context(Proxyserver()) as context:
+        context.options.update(confdir=str(tmp_path / "company.pem" / "x"))
+        option_defaults.apply(env)
+        assert getattr(context.options, TRUST) is None  # mitmproxy's, which verifies too
+        assert "by mitmproxy's certificates alone" in caplog.text
 
 
 @in_loop

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from .command_line import TOOLS, LaunchError
 
 _PORTS = range(20_000, 32_000)  # below those that the system gives to connections
 _START_SECONDS = 120.0  # mitmproxy makes its certificates at the first start
+_END_SECONDS = 60.0  # for the answers under way
 _GLANCE = 0.02  # seconds between two looks at whether it has started
 _IN_USE = re.compile(r"address already in use|EADDRINUSE|\[Errno (?:48|98)\]", re.I)
 _TOLD_LINES = 20
@@ -67,9 +69,11 @@ class ProxyProcess:
     """
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
-        self.log = folder / f"run-{os.getpid()}.log"
-        # A name by which other commands find it.
-        self.control = folder / f"control-{os.getpid()}.sock"
+        # Containers that share a folder have equal process ids.
+        pid, number = os.getpid(), secrets.randbelow(10**8)
+        self.log = folder / f"run-{pid}-{number}.log"
+        # A name by which other commands find it, at which there is nothing yet: what listens there is this proxy.
+        self.control = control_socket.path_for(folder, pid, number)
         self._env = {**env, VARIABLE_OF_PATH: str(self.control), "PYTHONUNBUFFERED": "1"}
         self._process: subprocess.Popen[bytes] | None = None
         self._held = -1
@@ -92,9 +96,10 @@ class ProxyProcess:
         while process.poll() is None:
             if control_socket.is_live(self.control):
                 return
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or control_socket.NO_SOCKET in self.output():
+                told, late = self.told(), f"the proxy does not listen after {_START_SECONDS:g} s; its log is {self.log}"
                 self.end()
-                raise LaunchError(f"the proxy does not listen after {_START_SECONDS:g} s; its log is {self.log}", 1)
+                raise LaunchError(late if time.monotonic() > deadline else f"the proxy cannot be asked:\n{told}", 1)
             time.sleep(_GLANCE)
         self._let_go()
         if _IN_USE.search(self.output()):
@@ -116,6 +121,7 @@ class ProxyProcess:
     def status(self) -> ProxyStatus | None:
         """Return what it counted, once the exchanges of clients that have left have ended; None: it does not answer."""
         found = None
+        self._signal(signal.SIGCONT)  # a stopped one answers nothing
         deadline = time.monotonic() + _SETTLED_SECONDS
         for found in self._statuses():
             if not found.in_flight or time.monotonic() > deadline:
@@ -134,19 +140,24 @@ class ProxyProcess:
         return self._process.poll() if self._process else None
 
     def end(self) -> None:
-        """End it, with time for the answers under way; Ctrl-C ends it at once."""
+        """End it, with time for the answers under way, at most a minute; Ctrl-C ends it at once."""
         process = self._process
         if process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
+        for each in (signal.SIGTERM, signal.SIGCONT):  # a stopped one ends when it goes on
+            self._signal(each)
         try:
-            process.wait()
-        except KeyboardInterrupt:
+            process.wait(_END_SECONDS)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
             process.kill()
             process.wait()
         finally:
             self._let_go()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
 
     def _let_go(self) -> None:
         if self._held >= 0:

@@ -57,7 +57,9 @@ class ControlServer:
             opened, self._path = found
             self._server = await asyncio.start_unix_server(self._accept, sock=opened, limit=LONGEST_LINE)
         except OSError as e:
-            logger.warning("patchbay: no control socket, so `patchbay status` finds no proxy: %s", e.strerror or e)
+            logger.warning(
+                "patchbay: %s, so `patchbay status` finds no proxy: %s", control_socket.NO_SOCKET, e.strerror or e
+            )
 
     def stop(self) -> None:
         """Listen no more, and remove the socket."""

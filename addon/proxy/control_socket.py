@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 VARIABLE_OF_PATH = "PATCHBAY_CONTROL"  # the path of the socket, in place of one in the state folder; `off`: none
+NO_SOCKET = "no control socket"  # begins what is logged where it cannot be made
 LONGEST_LINE = 64 * 1024  # bytes of a command
 LONGEST_ANSWER = 16 * 1024 * 1024  # bytes
 LONGEST_PATH = 90  # bytes; Linux takes 107, macOS 103, and the name is a little longer until it listens
@@ -129,34 +130,41 @@ def seconds_of(given: str) -> float:
 
 
 def remove_stale(paths: Sequence[Path]) -> None:
-    """Remove those sockets of *paths* at which no process listens; other files stay."""
+    """Remove those sockets of *paths* at which no process listens; other files, and other users' sockets, stay."""
     for path in paths:
-        if _is_socket(path) and not is_live(path):
+        if _is_own(path) and not is_live(path):
             remove(path)
 
 
 def remove(path: Path) -> None:
-    """Remove the socket *path*, and where it lies elsewhere, the folder that was made for it."""
+    """Remove the socket *path*, and where it lies elsewhere, the folder that was made for it; no other file."""
     with contextlib.suppress(OSError):
+        if not _is_own(path):
+            return
         aside = _aside(path)
         path.unlink()
-        if aside is not None and aside.parent.name.startswith(_PREFIX):
+        if aside is not None:
             aside.unlink(missing_ok=True)
             aside.parent.rmdir()
+
+
+def path_for(folder: Path, pid: int, number: int) -> Path:
+    """Return the path for the socket of the process *pid* in *folder*, by the *number* no other one's of that id."""
+    return folder / f"control-{pid}-{number}.sock"
 
 
 # -- paths ------------------------------------------------------------------------------------------------------------
 
 # The operating system limits a socket's path to about a hundred bytes. For a longer one the socket lies in a temporary
 # folder of its own, and a symbolic link to it stands at the path.
-_PREFIX = "patchbay-control-"
+_PREFIX, _SOCKET = "patchbay-control-", "socket"
 
 
 def _listening(path: Path) -> socket.socket:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if len(os.fsencode(path)) <= LONGEST_PATH:
         return _listening_at(path)
-    aside = Path(tempfile.mkdtemp(prefix=_PREFIX)) / "socket"  # the folder has mode 0700
+    aside = Path(tempfile.mkdtemp(prefix=_PREFIX)) / _SOCKET  # the folder has mode 0700
     try:
         found = _listening_at(aside)
         path.symlink_to(aside)
@@ -171,10 +179,14 @@ def _listening_at(path: Path) -> socket.socket:
     # Renamed once it listens: at its own name it can be connected to from the first moment on, and a process that
     # starts meanwhile does not take it for one that a dead process left.
     early = path.with_name(f"{path.name}.{os.getpid()}")
+    remove_stale([early])
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        early.unlink(missing_ok=True)
-        found.bind(str(early))
+        found.bind(str(early))  # fails where any file is
+    except OSError:
+        found.close()
+        raise
+    try:
         early.chmod(0o600)  # before it listens, so no other user was let in
         found.listen()
         early.rename(path)
@@ -201,13 +213,37 @@ def _aside(path: Path) -> Path | None:
 
 
 def _sockets(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("control-*.sock") if _NAME.fullmatch(path.name))
+    return sorted(path for path in folder.glob("control-*.sock") if _NAME.fullmatch(path.name) and _is_own(path))
 
 
-def _is_socket(path: Path) -> bool:
+def _is_own(path: Path) -> bool:
+    """Whether *path* is a socket of this user, or a link as `_listening` makes it. No link is followed further."""
     with contextlib.suppress(OSError):
-        return path.is_symlink() or stat.S_ISSOCK(path.lstat().st_mode)
+        aside = _aside(path)
+        return _is_own_socket(path) if aside is None else _is_made_aside(path, aside)
     return False
+
+
+def _is_made_aside(link: Path, aside: Path) -> bool:
+    """Whether *aside*, where *link* leads, lies in a folder made for it. The socket may be gone, or the folder."""
+    folder = aside.parent
+    is_named = aside.is_absolute() and aside.name == _SOCKET and folder.name.startswith(_PREFIX)
+    if not is_named or os.path.normpath(aside) != str(aside) or not _is_of_user(link.lstat()):
+        return False
+    if not os.path.lexists(folder):
+        return True
+    found = folder.lstat()
+    is_made = stat.S_ISDIR(found.st_mode) and _is_of_user(found) and not found.st_mode & 0o077
+    return is_made and (not os.path.lexists(aside) or _is_own_socket(aside))
+
+
+def _is_own_socket(path: Path) -> bool:
+    found = path.lstat()
+    return stat.S_ISSOCK(found.st_mode) and _is_of_user(found)
+
+
+def _is_of_user(found: os.stat_result) -> bool:
+    return os.geteuid() in (0, found.st_uid)
 
 
 def _pid(path: Path) -> int:

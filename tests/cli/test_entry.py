@@ -59,3 +59,19 @@ def test_a_command_that_does_not_need_mitmproxy_does_not_load_it(words: str, tmp
 
     assert done.returncode == 0, done.stderr.decode()
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_are_opened_on_nothing_for_it_and_for_the_commands_that_it_starts(
+    closed: str, tmp_path: Path
+) -> None:
+    code = (
+        "import os, subprocess, sys\nfrom patchbay.cli import entry\nentry._open_streams()\n"
+        "assert min(os.pipe()) > 2\nprint('x', flush=True)\nprint('x', file=sys.stderr, flush=True)\n"
+        "subprocess.run(['sh', '-c', 'echo x; echo x >&2'], check=True, close_fds=False)\n"
+        "open('done', 'w').close()"
+    )
+    subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -P -c "$1" {closed}', sys.executable, code], cwd=tmp_path, timeout=60, check=True
+    )
+    assert (tmp_path / "done").exists()

@@ -158,6 +158,60 @@ async def test_a_socket_of_a_dead_process_is_removed(tmp_path: Path) -> None:
     assert found == sorted(["control-77.sock", "control-notes.sock", path.name])
 
 
+def test_only_a_socket_of_this_user_is_removed_or_a_link_made_for_one(tmp_path: Path) -> None:
+    made = tmp_path / "patchbay-control-mine"
+    made.mkdir(mode=0o700)
+    thesis, other = made / "thesis.txt", made / "other"
+    for file in (thesis, other):
+        file.write_text("the user's")
+    foreign = socket.socket(socket.AF_UNIX)  # of another program, which has ended
+    foreign.bind(str(made / "foreign.sock"))
+    foreign.close()
+    (tmp_path / "socket").write_text("the user's")
+    links = [thesis, made / "foreign.sock", made / ".." / made.name / "socket", tmp_path / "socket", Path("socket")]
+    paths = [tmp_path / f"control-{number}.sock" for number in range(1, 9)]
+    for path, target in zip(paths, links, strict=False):
+        path.symlink_to(target)
+    os.mkfifo(paths[-1])
+    paths[-2].mkdir()
+    paths[-3].write_text("the user's")
+    before = sorted(tmp_path.rglob("*"))
+
+    control_socket.remove_stale(paths)
+    for path in paths:
+        control_socket.remove(path)
+    assert running(tmp_path, {}) == []
+    assert sorted(tmp_path.rglob("*")) == before
+    for path in paths:
+        with pytest.raises(FileExistsError):
+            control_socket.listening(tmp_path, {"PATCHBAY_CONTROL": str(path)}, 1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("left", ["socket", "folder", "nothing"])
+def test_a_link_that_a_dead_process_left_is_removed_with_its_folder(tmp_path: Path, left: str) -> None:
+    path, aside = tmp_path / "control-5.sock", tmp_path / "patchbay-control-x" / "socket"
+    path.symlink_to(aside)
+    if left != "nothing":
+        aside.parent.mkdir(mode=0o700)
+    if left == "socket":
+        dead = socket.socket(socket.AF_UNIX)
+        dead.bind(str(aside))
+        dead.close()
+
+    control_socket.remove_stale([path])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_at_the_name_of_the_first_moment_stays(tmp_path: Path) -> None:
+    file = tmp_path / f"mine.{os.getpid()}"
+    file.write_text("the user's")
+
+    with pytest.raises(OSError, match="in use"):
+        control_socket.listening(tmp_path, {"PATCHBAY_CONTROL": str(tmp_path / "mine")}, 1)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(file.name, "the user's")]
+
+
 @in_loop
 async def test_two_proxies_of_one_process_id_have_a_socket_each(tmp_path: Path) -> None:
     """Containers that share a state folder may all be process 1."""

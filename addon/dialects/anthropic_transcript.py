@@ -11,7 +11,7 @@ from .transcript_form import TranscriptForm
 
 _PIECES = {"partial_json": "input"}  # the member that each member of a delta continues, where its name differs
 _BLOCKS = {"text": "text", "thinking": "thinking", "signature": "thinking", "partial_json": "tool_use"}
-_PLAIN = {"role", "content"}
+_PLAIN, _PLAIN_TOOL = {"role", "content"}, {"name", "description", "input_schema"}
 _EVENTS = frozenset("message_start content_block_start content_block_delta content_block_stop message_delta".split())
 
 
@@ -53,6 +53,10 @@ def _turn(message: Any) -> TranscriptTurn:
 
 
 def _tool(tool: Any) -> OfferedTool:
+    if isinstance(tool, dict) and {*tool} == _PLAIN_TOOL:  # nearly all
+        name, description, schema = tool["name"], tool["description"], tool["input_schema"]
+        if isinstance(name, str) and isinstance(description, str) and isinstance(schema, dict):
+            return OfferedTool(name, description, json_text(schema))
     members = JsonMembers(tool)
     kind = members.text("type")
     name = members.text("name") or kind

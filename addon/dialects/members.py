@@ -12,6 +12,7 @@ from ..values.transcript import Block, BlockKind, Detail, ErrorText, Media
 Json = dict[str, Any]
 
 _DEPTH = 8  # levels of objects that become dotted names; below, they stand as JSON text
+_WIDE = 1000  # members of an object that become dotted names; one with more stands as JSON text
 _BASE64 = frozenset("data b64_json bytes bytesBase64Encoded file_data partial_image_b64 image_bytes blob".split())
 _LONG = 256  # characters; a shorter text under these names may be base64 by accident
 _IS_BASE64 = re.compile(r"[A-Za-z0-9+/_=\r\n-]+")
@@ -79,11 +80,11 @@ class JsonMembers:
 
 
 def details(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[Detail]:
-    """Yield the members of *data*: of objects within, the members by dotted names; a list as JSON text."""
+    """Yield the members of *data*: of small objects within, the members by dotted names; a list as JSON text."""
     for name, value in data.items():
         if value is None or value == "" or value == [] or value == {}:
             continue
-        if isinstance(value, dict) and depth < _DEPTH:
+        if isinstance(value, dict) and depth < _DEPTH and len(value) <= _WIDE:
             yield from details(value, f"{prefix}{name}.", depth + 1)
         elif isinstance(value, dict | list):
             yield Detail(prefix + name, json_text(value))

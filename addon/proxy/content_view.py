@@ -28,7 +28,7 @@ from .in_flight import driver_of
 logger = logging.getLogger(__name__)
 
 PRIORITY = 20.0  # above every view of mitmproxy
-FOLDED_PAGE, WHOLE_PAGE = 300_000, 32_000_000  # characters of a page
+FOLDED_PAGE, WHOLE_PAGE = 200_000, 32_000_000  # characters of a page
 WEB_COLUMNS = 84  # of a pane that takes half of a window 1440 pixels wide
 _NARROWEST, _WIDEST = 40, 120  # columns
 _INDENT = 4  # columns before what mitmdump prints

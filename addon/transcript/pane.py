@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 BLANK = "\u00a0"  # mitmweb gives an empty line no height
 _TAB = 4
 _LABELS = 11  # columns that labels take at least, so that cards look alike
+_EACH = 32  # characters that a text takes of the budget besides its own: many short ones take the most time
 _NARROW = "\u1100"  # characters before this one are one column wide
 # Controls but tab and line end, marks and overrides of direction, what is invisible (of the joiners only those that no
 # script and no emoji needs), lone surrogates, and the plane of tags and selectors, in which text can be hidden.
@@ -44,7 +45,7 @@ def columns(text: str) -> int:
 
 class Pane:
     """
-    Lines of *width* columns, at most *budget* characters of text.
+    Lines of *width* columns, at most *budget* characters of text, of which each text takes a few more than it has.
 
     What comes when the budget is used up is left out and counted in *left_out*; a text that begins within it is cut.
     """
@@ -67,7 +68,7 @@ class Pane:
             text = text[: max(0, self._budget)]
         if not text:
             return
-        self._budget -= len(text) + 1
+        self._budget -= len(text) + _EACH
         indent = indent[: self.width // 2]
         head = indent if first is None else first
         begin, mark, rest = safe(text).partition("\n")
@@ -77,14 +78,22 @@ class Pane:
         for line in wrapped(rest, self.width - len(indent)) if mark else ():
             self._line(indent + line)
 
-    def more(self, characters: int) -> None:
-        """Let *characters* more find room than the budget has left."""
-        self._budget = max(0, self._budget) + characters
+    def make_room(self, characters: int) -> None:
+        """Let at least *characters* find room, whatever the budget has left."""
+        self._budget = max(characters, self._budget)
 
-    def items(self, items: Iterable[str], indent: str = "", between: str = " · ") -> None:
-        """Add *items*, as many on a line as fit."""
+    def leave_out(self, characters: int) -> None:
+        """Count *characters* that are not added because the pane is full."""
+        self.left_out += characters
+
+    def items[T](self, items: Sequence[T], told: Callable[[T], str], indent: str = "", between: str = " · ") -> None:
+        """Add what is *told* of each of *items*, as many on a line as fit; of those without room, their number."""
         line = ""
-        for item in map(safe, items):
+        for number, each in enumerate(items):
+            if self.is_full:
+                self._line(f"{indent[: self.width // 2]}… {len(items) - number + bool(line):,} more")
+                return
+            item = safe(told(each))
             joined = f"{line}{between}{item}" if line else item
             if line and len(indent) + columns(joined) > self.width:
                 self.text(line + between.rstrip(), indent)

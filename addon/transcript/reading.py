@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from msgspec.structs import replace
 
 from .. import dialects
-from ..answer.json_stream import JsonElements
 from ..answer.sse import ServerSentEvents
 from ..body import MISSING, decoded
 from ..dialects.members import JsonMembers, details, error_text
@@ -16,6 +18,9 @@ from ..dialects.transcript_form import TranscriptForm
 from ..media_types import EVENTS, media_type
 from ..values.transcript import Block, Detail, Transcript, TranscriptTurn
 
+_SCANNER = json.JSONDecoder(strict=False)
+_BETWEEN = "\ufeff \t\r\n,[]"  # before, between and after the objects of a stream
+_GAP = re.compile(r"[\s,\]]*")
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
 _COMPLAINTS = ("message", "detail", "error_description")  # an answer with no more than one of these is an error
@@ -101,13 +106,19 @@ def _listed(data: list[Any], body: bytes, dialect: str, suffix: str) -> Transcri
 
 def _objects(body: bytes, dialect: str, suffix: str) -> Transcript:
     """Read JSON that is no single text: one object a line, or a stream as an array that was cut."""
-    elements = JsonElements(limit=len(body) + 1)
-    events = [("", event.data) for event in elements.feed(body)]
+    text = body.decode("utf-8", "replace").lstrip(_BETWEEN)
+    events, at = [], 0
+    with suppress(ValueError, RecursionError):  # the rest is no whole object
+        while at < len(text):
+            value, end = _SCANNER.raw_decode(text, at)
+            events.append(("", value))
+            gap = _GAP.match(text, end)
+            at = gap.end() if gap else end
+    rest = text[at:].strip(_BETWEEN)
     if not events:
         return Transcript(other=_raw(body), is_cut=True)
-    found = _stream(events, dialect, suffix)
-    rest = elements.rest().strip(_BLANK + b",]")
-    return replace(found, other=(*found.other, *_raw(rest)), is_cut=True) if rest else found
+    found = _joined(events, dialect, suffix)
+    return replace(found, other=(*found.other, Detail("body", rest)), is_cut=True) if rest else found
 
 
 def _stream(events: Events, dialect: str, suffix: str) -> Transcript:

@@ -17,8 +17,10 @@ from .pane import Pane, safe
 
 FOLDED = 160  # characters of a member, and of the begin of a system text, that are shown when it is folded
 _TAIL = 20_000  # characters that system, tools and settings may take where the turns have used up the room
+_FEW = 200  # characters of a sentence about what is left out
 _SHORT = 72  # bytes of an object or a list that stands in one line
 _LABEL = 24  # characters of a name behind which its value stands
+_READ = 1_000_000  # bytes of arguments that are read; longer ones stand as JSON
 _DEPTH = 6  # levels of an argument that are shown as lines, rather than as JSON
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -32,14 +34,20 @@ class TranscriptText:
         self._pane = pane
         self._everything = everything
         self._elsewhere = elsewhere
+        self._told_of = 0  # characters without room that the page has named
 
     def answer(self, answer: Transcript, note: str = "the answer") -> None:
         """Write *answer*, put together: its error, its turns, what could not be read of it, and its numbers."""
         if answer.error:
             self._error(answer.error)
-        for turn in answer.turns:
+        for number, turn in enumerate(answer.turns):
+            if self._pane.is_full:
+                self._pane.leave_out(sum(_length(each.blocks) for each in answer.turns[number:]))
+                break
             self._turn(turn, f"{note} · choice {turn.choice + 1}" if turn.choice else note)
         self._other([each for each in answer.other if not _is_short(each)])
+        self._leave_out(0)
+        self._pane.make_room(_TAIL)
         if answer.is_cut:
             self._pane.text("(it ends here, before its end)")
         said = [Detail("stop", answer.stop)] if answer.stop else []
@@ -52,18 +60,22 @@ class TranscriptText:
         while unread and not self._pane.is_full:
             self._turn(turns[unread - 1], "the newest" if unread == len(turns) else f"{unread} of {len(turns)}")
             unread -= 1
-        self._pane.more(_TAIL)
         self._leave_out(unread)
+        self._pane.make_room(_TAIL)
         self._other(request.other)
         self._system(request.system)
         self._tools(request.tools)
         self._numbers([*request.usage, *self._named(request)], "settings")
+        self._leave_out(0)
 
     def _leave_out(self, turns: int) -> None:
-        if turns or self._pane.left_out:
+        """Say how many of the earlier *turns*, and how much of the texts since it was said last, found no room."""
+        characters, self._told_of = self._pane.left_out - self._told_of, self._pane.left_out
+        if turns or characters:
             parts = [f"{turns:,} earlier turns"] if turns else []
-            if self._pane.left_out:
-                parts.append(f"{self._pane.left_out:,} characters of the last text above")
+            if characters:
+                parts.append(f"{characters:,} characters of the last text above")
+            self._pane.make_room(_FEW)
             self._pane.rule("left out", line="─")
             self._pane.text(f"{' and '.join(parts)}{self._elsewhere}")
 
@@ -74,9 +86,12 @@ class TranscriptText:
         self._blocks(turn.blocks, "")
         self._details(turn.details, "")
 
-    def _blocks(self, blocks: Iterable[Block], indent: str) -> None:
+    def _blocks(self, blocks: Sequence[Block], indent: str) -> None:
         before = ""
-        for block in blocks:
+        for number, block in enumerate(blocks):
+            if self._pane.is_full:
+                self._pane.leave_out(_length(blocks[number:]))
+                return
             if before and not before == block.kind == "call":
                 self._pane.blank()
             before = block.kind
@@ -106,13 +121,22 @@ class TranscriptText:
 
     def _arguments(self, text: str, indent: str) -> None:
         raw = text.encode("utf-8", "surrogatepass")
-        members = _members(raw)
+        members = _members(raw) if len(raw) <= _READ else None
         if members is None:
             if text:
                 self._pane.text(text, indent)
             return
+        self._members(members, len(raw), indent, _DEPTH)
+
+    def _members(self, members: dict[str, msgspec.Raw], size: int, indent: str, depth: int) -> None:
+        """Write *members* of an object of *size* bytes, until the pane is full."""
         for name, value in members.items():
-            self._value(f"{name}: ", bytes(value), indent, _DEPTH)
+            if self._pane.is_full:
+                self._pane.leave_out(size)
+                return
+            raw = bytes(value)
+            size -= len(raw)
+            self._value(f"{name}: ", raw, indent, depth)
 
     def _value(self, label: str, raw: bytes, indent: str, depth: int) -> None:
         """Write the JSON *raw* behind *label*: texts as they read, objects and lists line by line, *depth* levels."""
@@ -125,11 +149,13 @@ class TranscriptText:
         items = _items(raw) if deep and raw[:1] == b"[" else None
         if members:
             pane.text(label.rstrip(), indent)
-            for name, value in members.items():
-                self._value(f"{name}: ", bytes(value), inner, depth - 1)
+            self._members(members, len(raw), inner, depth - 1)
         elif items:
             pane.text(label.rstrip(), indent)
-            for value in items:
+            for number, value in enumerate(items):
+                if pane.is_full:
+                    pane.leave_out(sum(len(memoryview(each)) for each in items[number:]))
+                    return
                 self._value("- ", bytes(value), inner, depth - 1)
         else:
             self._labelled(label, raw.decode("utf-8", "replace"), indent)
@@ -156,8 +182,9 @@ class TranscriptText:
             self._pane.rule(f"not read: {name}" if name != "body" else "body")
             for each in found:
                 if self._pane.is_full:
-                    return
-                self._pane.text(str(each.value))
+                    self._pane.leave_out(len(str(each.value)))
+                else:
+                    self._pane.text(str(each.value))
 
     def _system(self, system: Sequence[Block]) -> None:
         if not system:
@@ -166,7 +193,10 @@ class TranscriptText:
         if self._everything:
             self._blocks(system, "")
             return
-        for block in system:
+        for number, block in enumerate(system):
+            if self._pane.is_full:
+                self._pane.leave_out(_length(system[number:]))
+                return
             begin = " ".join(block.text[: 2 * FOLDED].split())
             self._pane.text(begin if len(block.text) <= FOLDED else f"{begin[:FOLDED]} …", "  ", "· ")
 
@@ -175,9 +205,12 @@ class TranscriptText:
             return
         self._pane.rule("tools", _sizes(len(tools), "tool", sum(map(_size, tools))), "─")
         if not self._everything:
-            self._pane.items((f"{each.name} {_short(_size(each))}" for each in tools), between=", ")
+            self._pane.items(tools, lambda each: f"{each.name} {_short(_size(each))}", between=", ")
             return
-        for tool in tools:
+        for number, tool in enumerate(tools):
+            if self._pane.is_full:
+                self._pane.leave_out(sum(map(_size, tools[number:])))
+                return
             self._pane.text(tool.name)
             self._pane.text(tool.description, "    ")
             self._arguments(tool.schema, "    ")
@@ -190,10 +223,10 @@ class TranscriptText:
             self._pane.rule(title, line="─")
         else:
             self._pane.blank()
-        self._pane.items(map(self._told, details))
+        self._pane.items(details, self._told)
 
     def _details(self, details: Sequence[Detail], indent: str) -> None:
-        self._pane.items(map(self._told, details), indent)
+        self._pane.items(details, self._told, indent)
 
     def _named(self, transcript: Transcript) -> list[Detail]:
         model = [Detail("model", transcript.model)] if transcript.model else []
@@ -208,6 +241,11 @@ class TranscriptText:
 
 def _is_short(detail: Detail) -> bool:
     return detail.name != "body" and len(value := str(detail.value)) <= FOLDED and "\n" not in value
+
+
+def _length(blocks: Iterable[Block]) -> int:
+    """Return how many characters of text *blocks* hold."""
+    return sum(len(block.text) + (_length(block.blocks) if block.blocks else 0) for block in blocks)
 
 
 def _titled(arrow: str, block: Block) -> str:

@@ -92,7 +92,7 @@ def test_labels_stand_below_one_another() -> None:
 
 def test_items_are_not_broken() -> None:
     shown = pane(20)
-    shown.items(["one 1", "two 2", "three 3", "four 4"])
+    shown.items(["one 1", "two 2", "three 3", "four 4"], str)
 
     assert str(shown).split("\n") == ["one 1 · two 2 ·", "three 3 · four 4"]
 

@@ -42,8 +42,8 @@ def request(asked: Transcript, *, budget: int = 10_000, **more: Any) -> str:
     return str(pane)
 
 
-def answer(answered: Transcript) -> str:
-    pane = Pane(80, 10_000)
+def answer(answered: Transcript, *, budget: int = 10_000) -> str:
+    pane = Pane(80, budget)
     TranscriptText(pane).answer(answered)
     return str(pane)
 
@@ -156,7 +156,7 @@ def test_what_finds_no_room_is_the_oldest_and_a_sentence_says_so() -> None:
 
     assert "turn 49 " in page
     assert "turn 1 " not in page
-    assert "40 earlier turns and " in page
+    assert "42 earlier turns and " in page
     assert page.endswith("n 1")
 
 
@@ -166,3 +166,20 @@ def test_long_members_are_folded() -> None:
 
     assert f"signature {'s' * 40}… (500 characters)" in request(asked)
     assert "s" * 70 in request(asked, everything=True)
+
+
+def test_the_numbers_of_an_answer_that_fills_the_page_stand_there() -> None:
+    blocks = tuple(Block("call", '{"a": 1}', "Read", f"call-{number}") for number in range(500))
+    page = answer(
+        Transcript(turns=(TranscriptTurn("assistant", blocks),), usage=(Detail("output_tokens", 7),)), budget=1000
+    )
+
+    assert "call-499" not in page
+    assert "characters of the last text above" in page
+    assert page.endswith("output_tokens 7")
+
+
+def test_members_without_room_are_counted() -> None:
+    page = request(Transcript(settings=tuple(Detail(f"member-{number}", "x" * 100) for number in range(900))))
+
+    assert f"… {900 - page.count('member-'):,} more" in page

@@ -9,6 +9,7 @@ from .accounts import refusals
 from .accounts.outcome import ALONE, NO_API
 from .exchange import Attempt, Exchange, continued_thread
 from .identity import references
+from .values import shown_time
 from .values.decision import Outcome, Refusal
 
 CROSSTALK = Refusal(502, "crosstalk_detected", "The provider gave this request an answer that belongs to another one")
@@ -114,7 +115,7 @@ def owner_unavailable(exchange: Exchange, refused: Refusal, setting: str) -> Ref
     place = next((each.where for each in exchange.identity.evidence if each.tier == "owner" and each.used), "")
     what = "message thread" if thread else _OWNED.get(place, "stored data")
     wait = refused.retry_after
-    until = f"is out for {refusals.duration(math.ceil(wait))}" if wait is not None else "cannot be used"
+    until = f"is out for {shown_time.length_words(math.ceil(wait))}" if wait is not None else "cannot be used"
     told = f"Account {owner} owns this conversation's {what} and {until}"
     if thread and setting != "refuse":
         return thread_not_found(f"{told}; send the whole conversation")

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +25,8 @@ import httpx2  # of the SDKs of OpenAI and Anthropic
 import hypothesis
 import pytest
 
+os.environ["TZ"] = "UTC"  # for times in messages, which are local
+time.tzset()
 ADDON = Path(__file__).parent.parent / "addon"
 
 if "patchbay" not in sys.modules:
@@ -161,3 +165,17 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture
+def in_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """A function that lets local time be that of a zone."""
+
+    def set_to(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    with monkeypatch.context():
+        yield set_to
+    monkeypatch.undo()
+    time.tzset()

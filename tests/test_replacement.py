@@ -172,7 +172,7 @@ def test_the_message_says_what_the_owner_has_and_until_when(place: str) -> None:
 
     assert (
         told.message
-        == f"Account a, b owns this conversation's {PLACES[place]} and is out for 5s; start a new conversation"
+        == f"Account a, b owns this conversation's {PLACES[place]} and is out for 5 s; start a new conversation"
     )
     assert "cannot be used" in owner_unavailable(owned(place), replace(GONE, retry_after=None), "strip").message
 

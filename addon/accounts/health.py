@@ -14,6 +14,8 @@ from functools import partial
 
 from ..bounded import BoundedMap
 from ..values.decision import Outcome
+from . import refusals
+from .absent import Absent
 from .cooldown import (
     FLOOR,
     KEEPS_HOME,
@@ -35,7 +37,6 @@ from .cooldown import (
 from .stated_limits import Bucket
 from .upstream_faults import NO_CONTEXT, OutcomeContext, UpstreamFaults, is_doubtful
 
-PAUSED = "paused (by a command)"
 LOW, ENOUGH, SOON = 0.1, 0.2, 5.0  # shares left of a limit, and the seconds to its reset that do not matter
 ERROR_HALF_LIFE = 60.0  # seconds
 MAX_LANES = 10_000
@@ -83,11 +84,12 @@ class Health:
         return worst[0] if worst[1].until > now else "half-open"
 
     def reason(self, account: str, lane: str, now: float) -> str:
-        """Return why the lane may not be used now, in words for people; empty when it may."""
+        """Return why the lane may not be used now, in the words of a refusal; empty when it may."""
         worst = None if self.available(account, lane, now) else self.blocking(account, lane, now)
         if worst is None:
             return ""
-        told = PAUSED if worst[0] == "paused" else f"{worst[0]} ({worst[1].kind})"
+        cause, detail = refusals.cause_of_cooldown(worst[1].kind, worst[1].outcome)
+        told = refusals.reason(Absent(account, "", cause, detail, worst[1].hinted))
         return f"{told}, another request is probing it" if worst[1].is_probed(now) else told
 
     def blocking(self, account: str, lane: str, now: float | None = None) -> tuple[Blocked, Cooldown] | None:

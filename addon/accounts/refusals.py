@@ -14,12 +14,12 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import get_args
 
 from .. import dialects
 from ..dialects.errors import LONGEST_WAIT
+from ..values import shown_time
 from ..values.answer import FailureKind
 from ..values.decision import Outcome, Refusal
 from . import mends
@@ -293,8 +293,8 @@ def reason(one: Absent) -> str:
     return f"{word} ({detail})" if detail else word
 
 
-def duration(seconds: int) -> str:
-    """Format *seconds* as Go does: `1h2m5s`."""
+def _go_duration(seconds: int) -> str:
+    """Format *seconds* as Go does, for programs: `1h2m5s`."""
     hours, rest = divmod(max(seconds, 0), 3600)
     minutes, seconds = divmod(rest, 60)
     if hours:
@@ -342,16 +342,15 @@ def _named_end(one: Absent, now: float) -> str:
     at = one.deadline if one.hinted else one.chance
     if at is None or at <= now:
         return ""
-    at = math.ceil(min(at, now + 400 * _DAY))
-    form = "%H:%M:%S" if at - now < _DAY else "%Y-%m-%d %H:%M"
-    told = f"{datetime.fromtimestamp(at, UTC).strftime(form)} UTC ({duration(math.ceil(at - now))})"
+    at = min(at, now + 400 * _DAY)
+    told = f"{shown_time.end_clock(at, now, zone=True)} ({shown_time.length_words(math.ceil(at - now))})"
     return f" until {told}" if one.hinted else f", next try at {told}"
 
 
 def _reset_fields(absent: Sequence[Absent], now: float) -> dict[str, object]:
     back = min((each.deadline for each in absent if each.deadline is not None), default=now)
     seconds = max(math.ceil(back - now), 0)
-    return {"reset_time": duration(seconds), "reset_seconds": seconds,
+    return {"reset_time": _go_duration(seconds), "reset_seconds": seconds,
             "resets_at": math.ceil(back), "resets_in_seconds": seconds}  # fmt: skip
 
 

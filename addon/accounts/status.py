@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ..values.account import Account
 from .account_limits import RPM, TPM
 from .bindings import Bindings
 from .health import Health
 from .limiter import Limiter
+
+# What a user is told of a state, which programs know by its name: an account is ready, or it rests for some cause.
+STATE_WORDS: Mapping[str, str] = MappingProxyType({
+    "healthy": "ready", "throttled": "ready", "half-open": "ready", "cooling": "rests", "paused": "rests",
+    "unsupported": "rests", "forbidden": "rests", "auth-failed": "rests", "billing-blocked": "rests",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,13 @@ from .. import state
 from ..proxy.control_socket import COOL, seconds_of
 from ..settings.settings import Config
 from ..values.record import Record
+from ..values.shown_time import length_words
 from . import inputs, running
 from .inputs import EXIT_FOUND, CommandError
 
 _SAID = {
     "wake": "account {account} may be used again",
-    "cool": "account {account} is paused for {seconds:.0f} seconds",
+    "cool": "account {account} rests for {length}: paused by a command",
     "disable": "account {account} is disabled",
     "enable": "account {account} is enabled",
 }
@@ -76,7 +77,7 @@ def _changed(arguments: argparse.Namespace, command: str, *words: str) -> int:
         _check(settings, arguments.account)
         now = time.time()
         store.write(_records(command, arguments.account, store.news(now), now, seconds), now)
-    said = _SAID[command].format(account=arguments.account, seconds=seconds)
+    said = _SAID[command].format(account=arguments.account, length=length_words(seconds))
     print(f"{said}; running proxies apply this within a second")
     return 0
 

@@ -236,7 +236,7 @@ COMMANDS: tuple[Command, ...] = (
         "cool",
         "send nothing to an account for a time",
         account_commands.cool,
-        (_ACCOUNT, Argument("seconds", {"nargs": "?", "help": "how long; without it 600"}), *_PROXY),
+        (_ACCOUNT, Argument("seconds", {"nargs": "?", "help": "seconds, or 10m, 2h; without it 10m"}), *_PROXY),
     ),
     Command("disable", "send nothing to an account until it is enabled", account_commands.disable, (_ACCOUNT, *_PROXY)),
     Command("enable", "use an account again after disable", account_commands.enable, (_ACCOUNT, *_PROXY)),

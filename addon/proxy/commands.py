@@ -110,25 +110,25 @@ class PatchbayCommands:
     @command.argument("account", type=_ACCOUNT)  # type: ignore[untyped-decorator]
     def wake(self, account: str) -> str:
         """Use *account* again, whatever it rests for."""
-        return _said(self._actions.wake, account)
+        return _in_bar(_said(self._actions.wake, account))
 
     @command.command("patchbay.cool")  # type: ignore[untyped-decorator]
     @command.argument("account", type=_ACCOUNT)  # type: ignore[untyped-decorator]
     def cool(self, account: str, seconds: str = "") -> str:
-        """Send nothing to *account* for so many *seconds*, 600 if none are given."""
-        return _said(self._actions.cool, account, seconds)
+        """Send nothing to *account* for so many *seconds*, or `10m`, `2h`; 600 if none are given."""
+        return _in_bar(_said(self._actions.cool, account, seconds))
 
     @command.command("patchbay.disable")  # type: ignore[untyped-decorator]
     @command.argument("account", type=_ACCOUNT)  # type: ignore[untyped-decorator]
     def disable(self, account: str) -> str:
         """Send nothing to *account* until it is enabled, also after a restart."""
-        return _said(self._actions.disable, account)
+        return _in_bar(_said(self._actions.disable, account))
 
     @command.command("patchbay.enable")  # type: ignore[untyped-decorator]
     @command.argument("account", type=_ACCOUNT)  # type: ignore[untyped-decorator]
     def enable(self, account: str) -> str:
         """Use *account* again after patchbay.disable."""
-        return _said(self._actions.enable, account)
+        return _in_bar(_said(self._actions.enable, account))
 
     @command.command("patchbay.unbind")  # type: ignore[untyped-decorator]
     @command.argument("session", type=_SESSION)  # type: ignore[untyped-decorator]
@@ -199,6 +199,11 @@ class PatchbayCommands:
     def _key(self) -> bytes:
         assert self._lifecycle.service is not None
         return self._lifecycle.service.key
+
+
+def _in_bar(told: str) -> str:
+    """Return *told*, which names a sub-command of `patchbay`, with the name of the same command here."""
+    return told.replace("`patchbay ", "`patchbay.")
 
 
 def _said[**P, T](function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:

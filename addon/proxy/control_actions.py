@@ -15,6 +15,7 @@ from mitmproxy import ctx
 
 from ..router import Router
 from ..values.account import Account
+from ..values.shown_time import end_clock
 from . import (
     account_list,
     client_connections,
@@ -103,8 +104,8 @@ class ControlActions:
         length, now = _seconds(seconds), time.time()
         self._router().state.pause(account, now + length, now)
         self._settings_changed()
-        until = time.strftime("%H:%M:%S" if length < 86_400 else "%Y-%m-%d %H:%M", time.localtime(now + length))
-        return f"account {account} is paused until {until}; `wake {account}` ends this"
+        until = end_clock(now + length, now)
+        return f"account {account} rests until {until}: paused by a command; `patchbay wake {account}` ends this"
 
     def disable(self, account: str) -> str:
         """Send nothing to *account* until it is enabled, across restarts; its conversations move."""
@@ -113,7 +114,7 @@ class ControlActions:
             return f"account {account} is disabled in the settings"
         self._router().state.switch(account, time.time(), on=False)
         self._settings_changed()
-        return f"account {account} is disabled, also after a restart; `enable {account}` ends this"
+        return f"account {account} is disabled, also after a restart; `patchbay enable {account}` ends this"
 
     def enable(self, account: str) -> str:
         """Use *account* again after `disable`, and end its cooldowns."""
@@ -177,7 +178,7 @@ class ControlActions:
 
 
 def _how_to_enable(account: Account) -> str:
-    return f": `enable {account.id}` ends this" if account.switched_off else " in the settings"
+    return f": `patchbay enable {account.id}` ends this" if account.switched_off else " in the settings"
 
 
 def _seconds(given: str) -> float:

@@ -21,6 +21,8 @@ from typing import Any
 
 import msgspec
 
+from ..settings import yaml_document
+
 VARIABLE_OF_PATH = "PATCHBAY_CONTROL"  # the path of the socket, in place of one in the state folder; `off`: none
 NO_SOCKET = "no control socket"  # begins what is logged where it cannot be made
 LONGEST_LINE = 64 * 1024  # bytes of a command
@@ -120,12 +122,9 @@ def listening(folder: Path, env: Mapping[str, str], pid: int) -> tuple[socket.so
 
 def seconds_of(given: str) -> float:
     """Return the length of a pause. Raises ValueError, with a sentence for people."""
-    try:
-        length = float(given)
-    except ValueError:
-        length = 0.0
-    if not 1 <= length <= _LONGEST_COOL:
-        raise ValueError(f"{given[:20]!r} is no number of seconds from 1 to {_LONGEST_COOL:.0f}")
+    length = yaml_document.length_of(given)
+    if length is None or not 1 <= length <= _LONGEST_COOL:
+        raise ValueError(f"{given[:20]!r} is no length such as 90s, 10m or 2h, of 1 second to 30 days")
     return length
 
 

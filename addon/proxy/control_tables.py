@@ -5,9 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..accounts.status import STATE_WORDS
+from ..values.shown_time import end_clock, length_words
 from .control_answers import AccountShown, ProxyStatus, SessionShown, TokenTotals
 
-_DAY = 86_400.0
+_NOTES = {
+    "throttled": "little is left of a limit: no conversation begins here",
+    "half-open": "a rest is over; the next request tells",
+}
 
 
 def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
@@ -36,7 +41,7 @@ def status(found: ProxyStatus) -> list[str]:
     return rows([
         ("proxy", f"{' '.join(found.addresses) or 'no listener'} · process {found.pid} · patchbay {found.version}"),
         ("mode", found.mode),
-        ("up", duration(found.uptime_seconds)),
+        ("up", length_words(found.uptime_seconds)),
         ("exchanges", " · ".join(f"{count:,}{word}" for word, count in counts)),
         ("accounts", served or "none was used"),
         ("tokens", tokens(totals.tokens)),
@@ -53,7 +58,7 @@ def accounts(found: Sequence[AccountShown], now: float) -> list[str]:
 def _account(each: AccountShown, now: float) -> Iterator[Sequence[str]]:
     yield (
         each.account,
-        each.state,
+        STATE_WORDS.get(each.state, each.state),
         until(each.until, now),
         str(each.sessions),
         str(each.in_flight),
@@ -61,10 +66,21 @@ def _account(each: AccountShown, now: float) -> Iterator[Sequence[str]]:
         _rate(each.requests, each.rpm),
         _rate(each.tokens, each.tpm),
         f"{each.exchanges:,}",
-        each.reason,
+        each.reason or _NOTES.get(each.state, ""),
     )
     for lane in each.lanes if len(each.lanes) > 1 else ():
-        yield (f"  {lane.model}", lane.state, until(lane.until, now), "", "", "", "", "", "", lane.reason)
+        yield (
+            f"  {lane.model}",
+            STATE_WORDS.get(lane.state, lane.state),
+            until(lane.until, now),
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            lane.reason or _NOTES.get(lane.state, ""),
+        )
 
 
 def sessions(found: Sequence[SessionShown], now: float, *, moves: bool = False) -> list[str]:
@@ -125,25 +141,15 @@ def tokens(found: TokenTotals) -> str:
 
 
 def until(at: float | None, now: float) -> str:
-    """Return the time *at* with what is left to it, such as `14:05:10 (9 m 12 s)`; empty for None."""
+    """Return the time *at* with what is left to it, such as `14:05:10 (9m12s)`; empty for None."""
     if at is None or at <= now:
         return ""
-    form = "%H:%M:%S" if at - now < _DAY else "%Y-%m-%d %H:%M"
-    return f"{time.strftime(form, time.localtime(at))} ({duration(at - now)})"
+    return f"{end_clock(at, now)} ({length_words(at - now)})"
 
 
 def ago(at: float, now: float) -> str:
     """Return how long ago *at* was."""
-    return f"{duration(max(now - at, 0.0))} ago" if at else ""
-
-
-def duration(seconds: float) -> str:
-    """Return *seconds* in at most two units, such as `9 m 12 s`."""
-    whole = round(seconds)
-    for unit, size, below, smaller in (("d", 86_400, 3_600, "h"), ("h", 3_600, 60, "m"), ("m", 60, 1, "s")):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // below} {smaller}"
-    return f"{whole} s"
+    return f"{length_words(now - at)} ago" if at else ""
 
 
 def _rate(used: float, limit: int) -> str:

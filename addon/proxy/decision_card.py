@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..values import shown_time
 from ..values.decision import in_words, session_name
 from . import flow_metadata as names, flow_view
 
@@ -156,4 +157,4 @@ def _count(of: Mapping[str, Any], name: str) -> int:
 def _seconds(found: object) -> str:
     if not isinstance(found, int | float):
         return ""
-    return f"{found:.2f} s" if found < 10 else f"{found:,.0f} s"
+    return f"{found:.2f} s" if found < 10 else shown_time.length_words(found)

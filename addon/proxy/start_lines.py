@@ -33,8 +33,7 @@ def of(router: Router, addresses: Mapping[str, str], at: float) -> Iterator[Star
     """Yield what is said at the start, in order; *addresses* as of `client_connections`."""
     config, version = router.config, release.version()
     where = ", ".join(addresses) or "no address"
-    remembered = len(router.accounts.bindings)
-    known = f"; {remembered} conversations of earlier are remembered" if remembered else ""
+    known = f"; conversations remembered: {count}" if (count := len(router.accounts.bindings)) else ""
     yield StartLine(
         lambda style: _line(f"Patchbay {version} listens at {where}{known}", at, style),
         lambda: terminal_json.started(version, addresses, config.shown_mode, at),
@@ -79,7 +78,8 @@ def _account(account: Account, router: Router, at: float) -> StartLine:
     state = "disabled" if not account.enabled else "no_key" if wrong else "rests" if rest else "ready"
 
     def text(style: LineStyle) -> str:
-        told = {"disabled": "disabled in the settings", "no_key": f"no key: {wrong}"}.get(state, state)
+        off = "disabled by a command" if account.switched_off else "disabled in the settings"
+        told = {"disabled": off, "no_key": f"no key: {wrong}"}.get(state, state)
         if rest and state == "rests":
             told = terminal_lines.rest_words(rest, at, style)
         return terminal_lines.account_stands(account.id, told, at, style)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from ..accounts.changes import AccountChange, Rest
 from ..crosstalk import report
 from ..values.answer import Usage
 from ..values.decision import BINDING_WORDS, AttemptSummary, Decision, Refusal, session_name
+from ..values.shown_time import end_clock, length_words
 from .terminal_text import Colour, cells, clean, padded, painted, wrapped
 
 NARROWEST = 40  # cells; in a narrower terminal lines break
@@ -150,7 +152,7 @@ class LineStyle:
 
     def ends_at(self, at: float, now: float) -> str:
         """Return the time *at* as a user reads it *now*."""
-        return self.clock(at) if at - now < _DAY else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+        return self.clock(math.ceil(at)) if at - now < _DAY else end_clock(at, now)
 
 
 # -- exchanges ---------------------------------------------------------------------------------------------------------
@@ -373,11 +375,6 @@ def rest_words(rest: Rest, now: float, style: LineStyle) -> str:
     """Return that an account rests, for what, until when and why."""
     stated = f", retry-after {rest.stated:.0f} s" if rest.stated is not None else ""
     return f"rests{_for(rest)} until {style.ends_at(rest.until, now)}: {clean(rest.reason, spaces=True)}{stated}"
-
-
-def length_words(length: float) -> str:
-    """Return *length*, in seconds, as `41 s`, `5m10s` or `1h02m`."""
-    return f"{max(length, 0.0):.0f} s" if length < 99.5 else seconds(length)
 
 
 def _for(rest: Rest) -> str:

@@ -265,16 +265,22 @@ def positive(setting: Setting) -> float:
 def seconds(setting: Setting) -> float:
     """Read a duration above 0: `1h30m`, `90s`, `500ms`, or plain seconds."""
     found = setting.scalar("a duration").text
-    units = _DURATION.fullmatch(found)
-    if _NUMBER.fullmatch(found) and math.isfinite(float(found)):
-        value = float(found)
-    elif found and units:
-        value = sum(float(count) * unit for count, unit in zip(units.groups(), _UNITS, strict=True) if count)
-    else:
+    value = length_of(found)
+    if value is None:
         raise setting.wrong(f"must be a duration such as 90s, 500ms or 1h30m, is {setting.described()}")
     if value <= 0:
         raise setting.wrong(f"must {'not be negative' if value else 'be longer than 0'}, is {found}")
     return value
+
+
+def length_of(text: str) -> float | None:
+    """Return the seconds that *text* means, in the forms of `seconds`; None: it means none."""
+    units = _DURATION.fullmatch(text)
+    if _NUMBER.fullmatch(text) and math.isfinite(float(text)):
+        return float(text)
+    if not text or units is None:
+        return None
+    return sum(float(count) * unit for count, unit in zip(units.groups(), _UNITS, strict=True) if count)
 
 
 def size(setting: Setting) -> int:

@@ -94,7 +94,7 @@ def denied(health, *times, lane="m", scope="lane"):
 def test_who_is_denied_three_times_in_three_hours_is_let_in_nowhere(health):
     assert denied(health, 0, 11 * M) == (False, True)
     assert denied(health, 3 * H - 1) == (True, False)
-    assert health.reason("a", "other", 3 * H) == "auth-failed (permission)"
+    assert health.reason("a", "other", 3 * H) == "access denied (403)"
 
 
 @pytest.mark.parametrize("times", [(0, 11 * M, 3 * H + 1), (0, 1, 2), (0, 9 * M, 18 * M)])
@@ -231,7 +231,7 @@ def test_a_verifying_request_of_which_nothing_is_heard_has_its_time(health):
     health.acquire("a", "m", 15 * M, ticket=7)
 
     assert not health.available("a", "m", 15 * M + PROBE_LEASE - 1)
-    assert health.reason("a", "m", 15 * M + 1) == "cooling (rate), another request is probing it"
+    assert health.reason("a", "m", 15 * M + 1) == "rate limited, another request is probing it"
     assert health.available("a", "m", 15 * M + PROBE_LEASE)
     assert health.release("a", "m", 7)
     assert not health.release("a", "m", 7)
@@ -553,7 +553,7 @@ def test_a_new_secret_clears_what_was_wrong_with_the_old_one_and_nothing_else(he
 def test_the_reason_names_state_and_outcome(health):
     assert health.reason("a", "m", 0) == ""
     health.record_outcome("a", "m", Outcome("overload"), 0)
-    assert health.reason("a", "m", 1) == "cooling (overload)"
+    assert health.reason("a", "m", 1) == "overloaded"
     assert health.reason("a", "m", 6) == ""
 
 
@@ -678,7 +678,7 @@ def test_every_state_can_be_reached_and_left():
 def test_a_pause_is_replaced_by_another_and_ended_by_a_user_alone():
     health = Health()
     health.pause("a", 700.0, 100.0)
-    assert (health.reason("a", "m", 101), health.deadline("a", "m", 101)) == ("paused (by a command)", 700)
+    assert (health.reason("a", "m", 101), health.deadline("a", "m", 101)) == ("paused by a command", 700)
     assert (health.last_chance("a", "m", 690), health.is_dead("a", 101)) == (None, False)
 
     health.pause("a", 200.0, 100.0)
@@ -692,7 +692,7 @@ def test_another_instance_does_not_probe_a_pause_either():
     one.pause("a", 700.0, 100.0)
     for told in one.cooldowns(101.0):
         two.adopt(told, 101.0)
-    assert (two.reason("a", "m", 101), two.deadline("a", "m", 101)) == ("paused (by a command)", 700)
+    assert (two.reason("a", "m", 101), two.deadline("a", "m", 101)) == ("paused by a command", 700)
     assert two.last_chance("a", "m", 690) is None
 
 
@@ -806,7 +806,7 @@ def test_a_cooldown_that_another_instance_knows_is_ours_too_until_it_says_that_i
     health.adopt(told(lane=lane), 1.0)
     assert "".join(each for each in "mn" if not health.available("a", each, 1.0)) == lanes
     assert (health.usable_at("a", "m", 1.0), health.deadline("a", "m", 1.0), health.reason("a", "m", 1.0)) == (
-        400.0, 500.0, "cooling (rate)",
+        400.0, 500.0, "rate limited",
     )  # fmt: skip
     assert health.available("b", "m", 1.0)
     health.adopt(told(lane=lane, kind="ok", until=499.9), 1.0)
@@ -824,9 +824,9 @@ def test_of_two_instances_the_longer_cooldown_counts_and_one_that_is_past_does_n
     assert not health.lanes("a"), "it is over"
     health.record_outcome("a", "m", Outcome("rate", until=600.0), 0)
     health.adopt(told(until=600.0, kind="overload"), 1.0)
-    assert health.reason("a", "m", 1.0) == "cooling (rate)"
+    assert health.reason("a", "m", 1.0) == "rate limited"
     health.adopt(told(until=600.1, kind="overload"), 1.0)
-    assert (health.reason("a", "m", 1.0), health.deadline("a", "m", 1.0)) == ("cooling (overload)", 600.1)
+    assert (health.reason("a", "m", 1.0), health.deadline("a", "m", 1.0)) == ("overloaded", 600.1)
 
 
 @pytest.mark.parametrize("state", ["auth-failed", "forbidden", "unsupported"])
@@ -899,7 +899,7 @@ def test_a_lane_is_probed_when_every_cooldown_that_closes_it_is(health):
     health.record_outcome("a", "m", Outcome("rate", until=10.0), 0)
     health.acquire("a", "m", 10.0, ticket=1)
     assert health.is_probed("a", "m", 10.0)
-    assert health.reason("a", "m", 10.0) == "cooling (rate), another request is probing it"
+    assert health.reason("a", "m", 10.0) == "rate limited, another request is probing it"
     health.record_outcome("a", "m", Outcome("auth"), 11.0)
     assert not health.is_probed("a", "m", 11.0), "the credential cools down, and no request probes it"
     assert [health.release("a", "m", ticket) for ticket in (2, 1, 1)] == [False, True, False]

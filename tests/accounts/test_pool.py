@@ -1163,7 +1163,7 @@ def test_where_all_rest_the_refusal_says_when_one_of_them_is_looked_at():
     accounts = three()
     rest(accounts, *"abc", kind="auth", until=None, scope="account")
     refusal = accounts.choose(ask(), 10)
-    assert "next try at 00:00:30 UTC (20s)" in refusal.message
+    assert "next try at 00:00:30 UTC (20 s)" in refusal.message
     assert (refusal.retry_after, refusal.lasts) == (20, 590)
 
 

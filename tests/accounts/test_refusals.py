@@ -119,9 +119,9 @@ def test_each_account_has_its_own_reason_and_time():
     ]
 
     assert none_left("m", accounts, NOW).message == (
-        "No account can serve model m now: home: not reachable (connection refused), next try at 11:06:50 UTC (10s);"
-        " work: rate limited (429) until 11:11:40 UTC (5m0s);"
-        " spare: key refused (401), next try at 2026-11-20 11:06 UTC (48h0m0s);"
+        "No account can serve model m now: home: not reachable (connection refused), next try at 11:06:50 UTC (10 s);"
+        " work: rate limited (429) until 11:11:40 UTC (5m00s);"
+        " spare: key refused (401), next try at 2026-11-20 11:06 UTC (2d00h);"
         " new: no key (env:NEW_KEY: is not set)."
         " Account home: check that the provider runs, and base_url in the settings"
     )
@@ -368,11 +368,11 @@ def test_of_a_detail_the_status_is_told_and_what_is_ours(cause, detail, told):
 @pytest.mark.parametrize(
     ("seconds", "hinted", "told"),
     [
-        (5.2, True, "rate limited until 11:06:46 UTC (6s)"),
-        (5.0, False, "rate limited, next try at 11:06:45 UTC (5s)"),
-        (86399, True, "rate limited until 11:06:39 UTC (23h59m59s)"),
-        (86400, True, "rate limited until 2026-11-19 11:06 UTC (24h0m0s)"),
-        (9e9, True, "rate limited until 2027-12-23 11:06 UTC (9600h0m0s)"),
+        (5.2, True, "rate limited until 11:06:46 UTC (6 s)"),
+        (5.0, False, "rate limited, next try at 11:06:45 UTC (5 s)"),
+        (86399, True, "rate limited until 11:06:39 UTC (23h59m)"),
+        (86400, True, "rate limited until 2026-11-19 11:06 UTC (1d00h)"),
+        (9e9, True, "rate limited until 2027-12-23 11:06 UTC (400d00h)"),
         (0, True, "rate limited"),
         (None, True, "rate limited"),
     ],
@@ -403,7 +403,7 @@ def test_the_fields_of_a_limit_say_when_the_first_account_is_back():
     [(-1, "0s"), (59, "59s"), (60, "1m0s"), (3599, "59m59s"), (3600, "1h0m0s"), (90_061, "25h1m1s")],
 )
 def test_a_duration_is_written_as_go_does(seconds, told):
-    assert refusals.duration(seconds) == told
+    assert refusals._go_duration(seconds) == told
 
 
 def test_long_and_unprintable_names_are_shown_on_one_line():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from patchbay.accounts.bindings import Binding
+from patchbay.accounts.cooldown import Blocked
+from patchbay.accounts.status import STATE_WORDS
 from patchbay.settings.settings import Config, SessionSettings
 from patchbay.values.decision import Identity, Outcome
 
@@ -21,11 +25,11 @@ def test_the_status_says_how_every_account_stands():
     assert (a.state, a.reason, a.until, a.in_flight, a.sessions) == ("healthy", "", None, 1, 2)
     assert (a.busiest, a.share) == ("busy", 0.75)
     assert (b.state, b.until) == ("disabled", None)
-    assert (c.state, c.reason) == ("cooling", "cooling (rate) on m")
+    assert (c.state, c.reason) == ("cooling", "rate limited on m")
     assert c.until == 90
     assert (c.deadline, c.waiting, c.minute, c.tokens) == (c.until, 0, 0, 0)
     (lane,) = c.lanes
-    assert (lane.lane, lane.state, lane.reason, lane.until) == ("m", "cooling", "cooling (rate)", c.until)
+    assert (lane.lane, lane.state, lane.reason, lane.until) == ("m", "cooling", "rate limited", c.until)
 
 
 def test_the_status_says_who_waits_and_what_a_minute_has_left():
@@ -42,7 +46,7 @@ def test_the_state_of_an_account_is_that_of_its_worst_lane():
     serve(accounts, ask(model="n", session=""), kind="rate", until=90)
     (a,) = accounts.status(1)
 
-    assert a.reason == "cooling (rate) on n"
+    assert a.reason == "rate limited on n"
     assert [lane.lane for lane in a.lanes] == ["m", "n"]
     assert a.until == max(lane.until for lane in a.lanes)
 
@@ -52,7 +56,7 @@ def test_what_is_wrong_with_a_whole_account_names_no_lane():
     serve(accounts, ask(), kind="auth", scope="account")
     (a,) = accounts.status(1)
 
-    assert (a.state, a.reason, a.deadline) == ("auth-failed", "auth-failed (auth)", 600)
+    assert (a.state, a.reason, a.deadline) == ("auth-failed", "key refused", 600)
 
 
 def test_without_homes_no_conversation_is_the_busiest_and_an_account_that_is_off_has_no_reason():
@@ -96,3 +100,8 @@ def test_the_status_is_told_after_a_restart_before_any_request_came():
     accounts.bindings.adopt(Binding(ask().key, "a", 1.0, 500.0), 1.0)
     (a,) = accounts.status(1)
     assert (a.sessions, a.busiest, a.share) == (1, "", 0.0)
+
+
+def test_every_state_has_a_word() -> None:
+    assert {*STATE_WORDS} == {*get_args(Blocked), "healthy", "throttled", "half-open"}
+    assert {*STATE_WORDS.values()} == {"ready", "rests"}

@@ -34,7 +34,7 @@ ANSWERS: Mapping[str, object] = {
     "sessions": [SessionShown("abcd1234", SESSION, "claude", "local", "one", "two", "m", 3, TOKENS, 1.0, 2.0, "clean",
                               [MoveShown(1.5, "one", "two", "rate limited")])],
     "explain": ExchangeShown(SESSION, 2.0, "pb1-x", [("account", "two · moved"), ("tokens", "1,000 in")]),
-    "wake": "account one may be used again", "cool": "account one is paused until 12:00:00",
+    "wake": "account one may be used again", "cool": "account one rests until 12:00:00: paused by a command",
     "disable": "account one is disabled", "enable": "account one is enabled",
     "unbind": "session abcd1234 is no longer bound to one", "reload": "config.yaml is applied",
 }  # fmt: skip

@@ -44,7 +44,7 @@ def test_a_running_proxy_is_shown_as_tables(folder: Path, capsys: pytest.Capture
         assert printed(capsys, "status").splitlines() == [
             "proxy     http://127.0.0.1:8080 · process 7 · patchbay 0.9",
             "mode      serve",
-            "up        1 m 15 s",
+            "up        1m15s",
             "exchanges 12 · 1 in flight · 2 failed · 1 moved",
             "accounts  one 10, two 2",
             "tokens    1,000 in (80% cached) 50 out",
@@ -139,13 +139,14 @@ def test_without_a_proxy_the_store_is_read_and_changed(
     store.end()
 
     assert "account one is disabled; running proxies apply" in printed(capsys, "disable", "one")
-    assert "account two is paused for 90 seconds" in printed(capsys, "cool", "two", "90")
+    assert "account two rests for 1m30s: paused by a command" in printed(capsys, "cool", "two", "90")
     one, two = json.loads(printed(capsys, "accounts", "--json"))
     assert (one["state"], one["reason"], two["state"], two["sessions"]) == ("disabled", "by a command", "paused", 0)
     (session,) = json.loads(printed(capsys, "sessions", "abcd", "--json"))
     assert (session["name"], session["home"]) == ("abcd1234", "one")
     assert "there is no session ff" in printed(capsys, "sessions", "ff", code=1)
-    assert "no number of seconds" in printed(capsys, "cool", "two", "0", code=1)
+    assert "account two rests for 2h00m: paused by a command" in printed(capsys, "cool", "two", "2h")
+    assert "no length such as 90s, 10m or 2h" in printed(capsys, "cool", "two", "0", code=1)
 
     router, store = process()
     assert [each.enabled for each in router.config.accounts] == [False, True]

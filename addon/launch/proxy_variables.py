@@ -16,13 +16,18 @@ BUNDLES = (
     "GIT_SSL_CAINFO", "AWS_CA_BUNDLE", "PIP_CERT", "CARGO_HTTP_CAINFO", "DENO_CERT",
     "NIX_SSL_CERT_FILE", "HTTPLIB2_CA_CERTS",
 )  # fmt: skip
+_SCHEME, _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*"), re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PROXY_MARK = "PATCHBAY_PROXY"  # names the proxy in the environment of a tool behind it
 
 
 @dataclass(frozen=True, slots=True)
 class OuterProxy:
-    """The proxy through which this machine reaches the internet, as the variable *named* says it."""
+    """
+    The proxy through which this machine reaches the internet, as the variable *named* says it.
+
+    *url* holds no login, which is *auth*; it is empty where the variable has no host with a port that can be told.
+    """
 
     url: str
     named: str
@@ -71,9 +76,12 @@ def outer_proxy(env: Mapping[str, str], hosts: Sequence[str]) -> OuterProxy | No
 
 
 def _outer(url: str, name: str) -> OuterProxy:
-    parts = urlsplit(url)
-    user, _, address = parts.netloc.rpartition("@")
-    return OuterProxy(f"{parts.scheme}://{address}", name, unquote(user))
+    # A password may hold any character, written as it is or with a percent sign: it ends at the last @.
+    scheme, _, rest = url.partition("://")
+    user, _, behind = rest.rpartition("@")
+    address = re.split(r"[/?#]", behind, maxsplit=1)[0]
+    is_plain = _SCHEME.fullmatch(scheme) and _ADDRESS.fullmatch(address)
+    return OuterProxy(f"{scheme.lower()}://{address}" if is_plain else "", name, unquote(user))
 
 
 def _is_asked(env: Mapping[str, str], hosts: Sequence[str]) -> bool:

@@ -147,10 +147,8 @@ def _outer(line: CommandLine, settings: RunSettings, env: Mapping[str, str]) -> 
         return None
     without = f"env -u {outer.named} patchbay run …"
     if not outer.is_usable:
-        raise LaunchError(
-            f"{outer.named} names a proxy that mitmproxy cannot use, {outer.url}: name an HTTP proxy there, or leave it"
-            f" out:  {without}"
-        )
+        named = f"{outer.named} names a proxy that mitmproxy cannot use" + (f", {outer.url}" if outer.url else "")
+        raise LaunchError(f"{named}: name an HTTP proxy there, or leave it out:  {without}")
     if not line.quiet:
         told = f"requests leave through {outer.url} ({outer.named}); to connect directly:  {without}"
         print(f"patchbay: {told}", file=sys.stderr)

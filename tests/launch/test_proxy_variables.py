@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, strategies as st
 
 from patchbay.launch.proxy_variables import BUNDLES, OuterProxy, direct, outer_proxy, variables
 
@@ -52,6 +53,11 @@ def test_a_local_provider_is_asked_through_the_proxy_where_that_is_wanted() -> N
         ({"HTTP_PROXY": "http://corp:3128"}, None),
         ({"ALL_PROXY": "socks5h://corp:1080"}, OuterProxy("socks5h://corp:1080", "ALL_PROXY")),
         ({"HTTPS_PROXY": "http://me:p%40ss@corp:1"}, OuterProxy("http://corp:1", "HTTPS_PROXY", "me:p@ss")),
+        ({"HTTPS_PROXY": "http://me:a#b@corp:1"}, OuterProxy("http://corp:1", "HTTPS_PROXY", "me:a#b")),
+        ({"HTTPS_PROXY": "http://me:a/b?c@d@corp:1/"}, OuterProxy("http://corp:1", "HTTPS_PROXY", "me:a/b?c@d")),
+        ({"HTTPS_PROXY": "me:a/b@[::1]:1"}, OuterProxy("http://[::1]:1", "HTTPS_PROXY", "me:a/b")),
+        ({"HTTPS_PROXY": "http://corp:secret"}, OuterProxy("", "HTTPS_PROXY")),
+        ({"HTTPS_PROXY": "http://me:x@co\x1brp:1"}, OuterProxy("", "HTTPS_PROXY", "me:x")),
         ({"HTTPS_PROXY": "http://corp:1", "NO_PROXY": "openai.com,anthropic.com"}, None),
         ({"HTTPS_PROXY": "http://corp:1", "NO_PROXY": "openai.com"}, OuterProxy("http://corp:1", "HTTPS_PROXY")),
         ({"HTTPS_PROXY": PROXY, "PATCHBAY_PROXY": PROXY}, None),
@@ -63,6 +69,13 @@ def test_the_proxy_of_the_network_is_found_unless_no_provider_is_asked_through_i
     assert outer_proxy(env, HOSTS) == expected
 
 
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))
+def test_no_password_is_part_of_the_address(before: str, behind: str) -> None:
+    found = outer_proxy({"HTTPS_PROXY": f"http://{before}SECRET{behind}@corp:3128"}, HOSTS)
+
+    assert found and found.url == "http://corp:3128"
+
+
 def test_providers_on_this_machine_need_no_outer_proxy() -> None:
     assert outer_proxy({"HTTPS_PROXY": "http://corp:1"}, ("127.0.0.1",)) is None
     assert outer_proxy({"HTTPS_PROXY": "http://corp:1"}, ()) is None
@@ -71,3 +84,4 @@ def test_providers_on_this_machine_need_no_outer_proxy() -> None:
 def test_an_outer_proxy_must_speak_http() -> None:
     assert OuterProxy("http://corp:1", "x").is_usable
     assert not OuterProxy("socks5://corp:1", "x").is_usable
+    assert not OuterProxy("", "x").is_usable

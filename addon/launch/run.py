@@ -181,7 +181,7 @@ def _end(proxy: ProxyProcess, line: CommandLine) -> None:
     proxy.end()
     if found is not None and not line.quiet:
         for text in summary.lines(found.totals, looked=line.look):
-            _say(text)
+            _say(visible(text))
     if found is not None and summary.is_flagged(found.totals):
         _say(f"the proxy's log: {proxy.log}")
     elif proxy.exit_code:

@@ -13,9 +13,9 @@ _ACCOUNTS = 6  # that are named
 def lines(totals: Totals, *, looked: bool) -> Iterator[str]:
     """Yield the lines; one, which says why, where nothing was asked. *looked*: there are no accounts."""
     if not totals.exchanges:
-        yield "no calls: the command asked no model, or not through Patchbay"
+        yield _refused(totals) or "no calls: the command asked no model, or not through Patchbay"
         return
-    yield f"{_counted(totals.exchanges, 'call')}, {totals.failed or 'none'} failed"
+    yield f"{_counted(totals.exchanges, 'call')}, {_failed(totals)}"
     tokens = totals.tokens
     share = f" ({tokens.cached / tokens.input:.0%} from cache)" if tokens.input else ""
     yield f"tokens: {_short(tokens.input)} in{share}, {_short(tokens.output)} out"
@@ -24,6 +24,21 @@ def lines(totals: Totals, *, looked: bool) -> Iterator[str]:
     if totals.verdicts.get("crosstalk") and not looked:
         told += " (patchbay incidents)"
     yield told if looked else f"accounts: {_accounts(totals)}; {told}"
+
+
+def _refused(totals: Totals) -> str:
+    return f"{_counted(totals.refused, 'call')} refused{_why(totals)}" if totals.refused else ""
+
+
+def _failed(totals: Totals) -> str:
+    """Return how many calls failed or were refused, and why the last of them."""
+    refused = f", and {totals.refused} refused" if totals.refused else ""
+    return f"{totals.failed or 'none'} failed{refused}{_why(totals)}"
+
+
+def _why(totals: Totals) -> str:
+    before = ": " if totals.failed + totals.refused == 1 else ", the last: "
+    return before + totals.last_failure if totals.last_failure else ""
 
 
 def is_flagged(totals: Totals) -> bool:

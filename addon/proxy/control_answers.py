@@ -20,7 +20,9 @@ class TokenTotals(msgspec.Struct, frozen=True):
 class Totals(msgspec.Struct, frozen=True):
     """
     Counts since the start. *failed* exchanges ended with an error; *moved* ones were answered by another account than
-    their conversation's home. The opening of a WebSocket is no exchange.
+    their conversation's home. The opening of a WebSocket is no exchange. *refused* requests became no exchange.
+    *accounts* counts the exchanges whose account was reached. *last_failure* says why the last one failed or was
+    refused (empty: none).
     """
 
     exchanges: int = 0
@@ -29,6 +31,8 @@ class Totals(msgspec.Struct, frozen=True):
     tokens: TokenTotals = TokenTotals()
     accounts: dict[str, int] = {}
     verdicts: dict[str, int] = {}
+    refused: int = 0
+    last_failure: str = ""
 
 
 class ProxyStatus(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ def status(found: ProxyStatus) -> list[str]:
         ("", totals.exchanges),
         (" in flight", found.in_flight),
         (" failed", totals.failed),
+        *((" refused", count) for count in (totals.refused,) if count),
         (" moved", totals.moved),
     )
     return rows([

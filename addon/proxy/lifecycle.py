@@ -222,6 +222,7 @@ class Lifecycle:
         router.state.leaked = incidents.leaked
         self._terminal.attach(router)
         self._terminal.account_changed = log.account_changed
+        self._terminal.request_refused = sessions.refused
         loaded, guards = LoadedFlows(mint_of(key)), Guards(config)
         return Service(key, router, context, store, incidents, loaded, log, sessions, found.clients, guards)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from ..accounts.bindings import Binding
 from ..bounded import BoundedMap
 from ..exchange import Exchange
-from ..values.decision import Candidate, Decision, Evidence, session_name
+from ..values.decision import Candidate, Decision, Evidence, Refusal, session_name
+from . import terminal_lines
 from .control_answers import MoveShown, SessionShown, TokenTotals, Totals
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class SessionList:
 
     def __init__(self) -> None:
         self._rows: BoundedMap[str, _Row] = BoundedMap(SESSIONS)
-        self._exchanges = self._failed = self._moved = 0
+        self._exchanges = self._failed = self._moved = self._refused = 0
+        self._last_failure = ""
         self._accounts: Counter[str] = Counter()
         self._verdicts: Counter[str] = Counter()
         self._tokens = _Tokens()
@@ -101,20 +103,28 @@ class SessionList:
         try:
             if decision.is_handshake:
                 return
-            self._count(decision)
+            refusal = exchange.refusal.message if exchange.refusal else ""
+            self._count(decision, is_reached=exchange.is_answered or _is_reached(decision))
+            if _is_failed(decision):
+                self._last_failure = refusal or terminal_lines.reason(decision)
             if decision.session:
-                refusal = exchange.refusal.message if exchange.refusal else ""
                 self._add(LastExchange(decision, exchange.candidates, exchange.identity.evidence, refusal), exchange)
         except Exception as e:  # what is shown must not break an exchange
             if not self._has_failed:
                 logger.warning("patchbay: the list of sessions is not complete: %s", type(e).__name__)
             self._has_failed = True
 
+    def refused(self, refusal: Refusal) -> None:
+        """Count a request that was refused before it became an exchange."""
+        self._refused += 1
+        self._last_failure = refusal.message
+
     def totals(self) -> Totals:
         """Return the totals since the start."""
         return Totals(
-            self._exchanges, self._failed, self._moved, self._tokens.shown(), dict(self._accounts), dict(self._verdicts)
-        )
+            self._exchanges, self._failed, self._moved, self._tokens.shown(), dict(self._accounts),
+            dict(self._verdicts), self._refused, self._last_failure,
+        )  # fmt: skip
 
     def shown(self, bindings: Iterable[Binding], ttl: float) -> list[SessionShown]:
         """
@@ -135,13 +145,13 @@ class SessionList:
         row = self._rows.get(session)
         return row.last if row else None
 
-    def _count(self, decision: Decision) -> None:
+    def _count(self, decision: Decision, *, is_reached: bool) -> None:
         self._exchanges += 1
-        self._failed += bool(decision.error) or (decision.status or 0) >= 400
+        self._failed += _is_failed(decision)
         self._moved += decision.binding == "reselected"
         self._verdicts[decision.verdict] += 1
         self._tokens.add(decision)
-        if decision.account:
+        if decision.account and is_reached:
             self._accounts[decision.account] += 1
 
     def _add(self, last: LastExchange, exchange: Exchange) -> None:
@@ -157,6 +167,16 @@ class SessionList:
         row.tokens.add(decision)
         if exchange.is_answered:
             row.answered_by(decision)
+
+
+def _is_failed(decision: Decision) -> bool:
+    return bool(decision.error) or (decision.status or 0) >= 400
+
+
+def _is_reached(decision: Decision) -> bool:
+    """Whether the account of *decision* answered anything; in shadow mode, the account that would have been asked."""
+    reached = (each.status is not None for each in decision.attempts if each.account == decision.account)
+    return decision.mode == "shadow" or any(reached)
 
 
 def named(name: str, among: Sequence[SessionShown]) -> list[SessionShown]:

@@ -103,6 +103,7 @@ class Terminal:
         self._due: asyncio.TimerHandle | None = None
         self.failed = False  # to show a line
         self.account_changed: Callable[[AccountChange, float], None] = lambda _change, _at: None  # who else is told
+        self.request_refused: Callable[[Refusal], None] = lambda _refusal: None
 
     # -- mitmproxy's events ----------------------------------------------------------------------------------------
 
@@ -169,6 +170,7 @@ class Terminal:
         tool, at = client_tool.of(read(flow.request.headers)), time.time()
         if tool == "browser" and refusal.code == "not_an_llm_path":
             return
+        self.request_refused(refusal)
         asked = tool, flow.request.method, flow.request.path.partition("?")[0]
         self._say(
             logging.WARNING,

@@ -48,3 +48,15 @@ def test_many_accounts_are_counted() -> None:
 )  # fmt: skip
 def test_counts_are_short(count: int, text: str) -> None:
     assert _short(count) == text
+
+
+def test_the_reason_of_the_last_failure_is_said() -> None:
+    """The log of the proxy is gone by then."""
+    why = "There is no account here for Anthropic, only for OpenAI"
+
+    assert list(lines(Totals(refused=1, last_failure=why), looked=False)) == [f"1 call refused: {why}"]
+    assert list(lines(Totals(refused=3, last_failure=why), looked=False)) == [f"3 calls refused, the last: {why}"]
+    assert next(lines(Totals(4, 1, last_failure=why), looked=False)) == f"4 calls, 1 failed: {why}"
+    assert next(lines(Totals(4, 1, refused=2, last_failure=why), looked=True)) == (
+        f"4 calls, 1 failed, and 2 refused, the last: {why}"
+    )

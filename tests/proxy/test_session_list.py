@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from patchbay.accounts.bindings import Binding, Key
-from patchbay.proxy import session_list
+from patchbay.proxy import session_list, terminal_lines
 from patchbay.proxy.control_answers import TokenTotals
 from patchbay.proxy.session_list import MOVES, SessionList, named
 from patchbay.values.answer import Usage
-from patchbay.values.decision import Decision
+from patchbay.values.decision import AttemptSummary, Decision, Refusal
 
 A, B = "a" * 32, "b" * 32
 
@@ -83,6 +83,31 @@ def test_a_change_of_the_account_has_a_reason(more: dict[str, Any], why: str, mo
     (move,) = session.moves
     assert (move.time, move.origin, move.account, move.reason) == (51.0, "one", "two", why)
     assert (session.moved, made.totals().moved) == (moved, moved)
+
+
+def test_an_account_counts_only_when_it_was_reached() -> None:
+    made = SessionList()
+    exchange: Any = SimpleNamespace(candidates=(), identity=SimpleNamespace(evidence=()), refusal=None,
+                                    is_turn=True, is_answered=False)  # fmt: skip
+    without_key = AttemptSummary("one", "", None, "auth", 0.0)
+    made.record(exchange, decision(status=503, error="auth_unavailable", attempts=[without_key]))
+    assert (made.totals().failed, made.totals().accounts) == (1, {})
+    made.record(exchange, decision(status=429, attempts=[AttemptSummary("one", "", 429, "rate", 1.0)]))
+    assert made.totals().accounts == {"one": 1}
+    made.record(exchange, decision(attempts=[], mode="shadow"))
+    assert made.totals().accounts == {"one": 2}
+
+
+def test_the_last_failure_has_its_reason() -> None:
+    made = told(decision(status=529, error="overloaded"))
+    assert made.totals().last_failure == terminal_lines.reason(decision(status=529, error="overloaded")) != ""
+    exchange: Any = SimpleNamespace(candidates=(), identity=SimpleNamespace(evidence=()), is_turn=True,
+                                    is_answered=False, refusal=Refusal(503, "x", "no key"))  # fmt: skip
+    made.record(exchange, decision(status=503, error="x"))
+    assert made.totals().last_failure == "no key"
+    made.refused(Refusal(404, "not_an_llm_path", "no account for it"))
+    made.record(exchange, decision())  # a success
+    assert (made.totals().refused, made.totals().last_failure) == (1, "no account for it")
 
 
 def test_only_so_many_moves_and_sessions_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,10 +108,12 @@ def test_an_upgrade_has_no_line_and_a_failed_one_has(shown: Shown) -> None:
 def test_a_browser_that_asks_for_its_icon_has_no_line(shown: Shown) -> None:
     flow = tflow.tflow()
     flow.request.headers["user-agent"] = "Mozilla/5.0"
+    told: list[Refusal] = []
+    shown.terminal.request_refused = told.append
     shown.terminal.refused(flow, Refusal(404, "not_an_llm_path", ""))
-    assert shown.text() == ""
+    assert shown.text() == "" and not told
     shown.terminal.refused(flow, Refusal(403, "cross_site", ""))
-    assert " browser " in shown.text()
+    assert " browser " in shown.text() and len(told) == 1
 
 
 @pytest.mark.parametrize(

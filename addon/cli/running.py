@@ -6,6 +6,8 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +85,11 @@ def show[T](
             print(("\n" if number else "") + f"process {each.proxy.pid}")
         print("\n".join(lines(msgspec.convert(each.result, kind))))
     return 0
+
+
+def width() -> int | None:
+    """Return the cells of a line in the terminal; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def say(told: Iterable[Told]) -> int:

@@ -31,7 +31,9 @@ def accounts(arguments: argparse.Namespace) -> int:
     """Print how every account stands: why it is not used, until when, and what uses it."""
     found = running.proxies(arguments)
     told = running.ask_each(found, "accounts") if found else [_stored_accounts(arguments)]
-    return running.show(arguments, told, list[AccountShown], lambda each: control_tables.accounts(each, time.time()))
+    return running.show(
+        arguments, told, list[AccountShown], lambda each: control_tables.accounts(each, time.time(), running.width())
+    )
 
 
 def sessions(arguments: argparse.Namespace) -> int:
@@ -44,7 +46,7 @@ def sessions(arguments: argparse.Namespace) -> int:
         arguments,
         told,
         list[SessionShown],
-        lambda each: control_tables.sessions(each, time.time(), moves=bool(name)),
+        lambda each: control_tables.sessions(each, time.time(), running.width(), moves=bool(name)),
     )
 
 

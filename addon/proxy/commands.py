@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import mitmproxy.types
-from mitmproxy import command, exceptions, flow, http
+from mitmproxy import command, ctx, exceptions, flow, http
 
 from ..router import Router
 from . import control_tables, curl, decision_card, option_defaults
@@ -27,6 +28,7 @@ from .in_flight import InFlight
 from .lifecycle import Lifecycle
 
 _ACCOUNT = mitmproxy.types.Choice("patchbay.accounts.options")
+_VIEWER = 0.8  # of the screen; the rest and two cells are around it
 _NO_FILE = mitmproxy.types.Path()
 _SESSION = mitmproxy.types.Choice("patchbay.sessions.options")
 
@@ -99,12 +101,12 @@ class PatchbayCommands:
     @command.command("patchbay.accounts")  # type: ignore[untyped-decorator]
     def accounts(self) -> Sequence[str]:
         """How every account stands: why it is not used, until when, and what uses it."""
-        return control_tables.accounts(_said(self._actions.accounts), time.time())
+        return control_tables.accounts(_said(self._actions.accounts), time.time(), _width())
 
     @command.command("patchbay.sessions")  # type: ignore[untyped-decorator]
     def sessions(self, name: str = "") -> Sequence[str]:
         """The conversations, the latest first; with the begin of a *name*, its account changes too."""
-        return control_tables.sessions(_said(self._actions.sessions, name), time.time(), moves=bool(name))
+        return control_tables.sessions(_said(self._actions.sessions, name), time.time(), _width(), moves=bool(name))
 
     @command.command("patchbay.wake")  # type: ignore[untyped-decorator]
     @command.argument("account", type=_ACCOUNT)  # type: ignore[untyped-decorator]
@@ -199,6 +201,12 @@ class PatchbayCommands:
     def _key(self) -> bytes:
         assert self._lifecycle.service is not None
         return self._lifecycle.service.key
+
+
+def _width() -> int | None:
+    """Return the cells of a line in the console's data viewer; None elsewhere."""
+    ui = getattr(ctx.master, "ui", None)
+    return math.ceil(ui.get_cols_rows()[0] * _VIEWER) - 2 if ui else None
 
 
 def _in_bar(told: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..accounts.status import STATE_WORDS
 from ..values.shown_time import end_clock, length_words
+from . import terminal_text
 from .control_answers import AccountShown, ProxyStatus, SessionShown, TokenTotals
 
 _NOTES = {
@@ -15,16 +16,64 @@ _NOTES = {
 }
 
 
-def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    """Return *lines* of cells in columns under *titles*. What is not printable is escaped."""
-    cells = [tuple(titles), *(tuple(map(_visible, line)) for line in lines)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+# The columns that a narrow terminal goes without, the first ones first.
+_ACCOUNTS_DROP = ("EXCHANGES", "IN FLIGHT", "QUEUE", "TPM", "RPM", "SESSIONS")
+_SESSIONS_DROP = (
+    "CLIENT", "VERDICT", "TOOL", "FAILED", "MODEL", "TOKENS", "LAST ON", "MOVED", "LAST", "TURNS",
+)  # fmt: skip
+_BELOW = 4  # blanks before a text below its row
+
+
+def table(
+    titles: Sequence[str],
+    lines: Iterable[Sequence[str]],
+    width: int | None = None,
+    drop: Sequence[str] = (),
+    below: str = "",
+) -> list[str]:
+    """
+    Return *lines* of cells in columns under *titles*. What is not printable is escaped.
+
+    In a terminal of *width* (None: none) that they do not fit into, empty columns are left out, then the text of the
+    column *below* stands below its row, then columns are left out in the order of *drop*.
+    """
+    columns = dict(zip(titles, zip(*(map(_visible, line) for line in lines), strict=True), strict=False))
+    columns = {title: columns.get(title, ()) for title in titles}
+    texts: Sequence[str] = ()
+    if not _fits(columns, width):
+        columns = {title: cells for title, cells in columns.items() if any(cells) or title == titles[0]}
+    if not _fits(columns, width):
+        texts = columns.pop(below, ())
+    for title in drop:
+        if not _fits(columns, width):
+            columns.pop(title, None)
+    sizes = _sizes(columns)
+    shown = ["  ".join(map(str.ljust, line, sizes)).rstrip() for line in zip(*_with_titles(columns), strict=True)]
+    if not texts or width is None:
+        return shown
+    return [shown[0], *(part for row, text in zip(shown[1:], texts, strict=True) for part in _row(row, text, width))]
+
+
+def _row(row: str, text: str, width: int) -> list[str]:
+    parts = terminal_text.broken(text, max(width - _BELOW, 1), 0) if text else []
+    return [row, *(" " * _BELOW + part for part in parts)]
+
+
+def _with_titles(columns: Mapping[str, Sequence[str]]) -> list[Sequence[str]]:
+    return [(title, *cells) for title, cells in columns.items()]
+
+
+def _sizes(columns: Mapping[str, Sequence[str]]) -> list[int]:
+    return [max(map(len, each)) for each in _with_titles(columns)]
+
+
+def _fits(columns: Mapping[str, Sequence[str]], width: int | None) -> bool:
+    return width is None or sum(_sizes(columns)) + 2 * (len(columns) - 1) <= width
 
 
 def rows(found: Iterable[tuple[str, str]]) -> list[str]:
     """Return pairs of a label and its text, a line each."""
-    return [f"{_visible(label):10}{_visible(text)}" for label, text in found]
+    return [f"{_visible(label):9} {_visible(text)}" for label, text in found]
 
 
 def status(found: ProxyStatus) -> list[str]:
@@ -50,10 +99,11 @@ def status(found: ProxyStatus) -> list[str]:
     ])  # fmt: skip
 
 
-def accounts(found: Sequence[AccountShown], now: float) -> list[str]:
+def accounts(found: Sequence[AccountShown], now: float, width: int | None = None) -> list[str]:
     """Return a line for each account, and one for each of its models that cannot be used while others can."""
     titles = ("ACCOUNT", "STATE", "UNTIL", "SESSIONS", "IN FLIGHT", "QUEUE", "RPM", "TPM", "EXCHANGES", "REASON")
-    return table(titles, (line for each in found for line in _account(each, now)))
+    lines = (line for each in found for line in _account(each, now))
+    return table(titles, lines, width, _ACCOUNTS_DROP, below="REASON")
 
 
 def _account(each: AccountShown, now: float) -> Iterator[Sequence[str]]:
@@ -84,7 +134,7 @@ def _account(each: AccountShown, now: float) -> Iterator[Sequence[str]]:
         )
 
 
-def sessions(found: Sequence[SessionShown], now: float, *, moves: bool = False) -> list[str]:
+def sessions(found: Sequence[SessionShown], now: float, width: int | None = None, *, moves: bool = False) -> list[str]:
     """Return a line for each conversation; with *moves*, also one for each change of its account."""
     titles = (
         "SESSION",
@@ -100,7 +150,7 @@ def sessions(found: Sequence[SessionShown], now: float, *, moves: bool = False) 
         "VERDICT",
         "MOVED",
     )
-    lines = table(titles, (_session(each, now) for each in found))
+    lines = table(titles, (_session(each, now) for each in found), width, _SESSIONS_DROP)
     if not moves:
         return lines
     shown = [lines[0]]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import given, strategies as st
 
 from patchbay.proxy import control_tables
@@ -40,3 +41,33 @@ def test_a_session_is_one_line_whatever_it_is_called(session: SessionShown) -> N
 def test_an_empty_list_has_its_titles() -> None:
     assert len(control_tables.sessions([], 0.0)) == len(control_tables.accounts([], 0.0)) == 1
     assert "accounts  none was used" in control_tables.status(ProxyStatus())
+
+
+REASON = "rate limited (429) for claude-opus-5, claude-haiku-4-5; paused"
+ACCOUNT = AccountShown("claude-home", "p", "cooling", REASON, 9e8, sessions=3, exchanges=1_234)
+SESSION = SessionShown(
+    "e718a2c4", "e718a2c4" * 4, "claude-code", "local", "claude-home", "claude-work", "claude-opus-5", 12,
+    first=1.0, last=2.0, tokens=TokenTotals(123_456, 98_765, 4_321), verdict="unverifiable",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [40, 62, 80, 126, 200])
+def test_a_table_fits_its_terminal_and_keeps_what_matters_most(width: int) -> None:
+    told = control_tables.accounts([ACCOUNT] * 2, 0.0, width)
+    assert all(len(line) <= max(width, 50) for line in told)
+    assert told[1].startswith("claude-home  rests") and "for claude-opus-5, claude-haiku-4-5; paused" in " ".join(
+        " ".join(told).split()
+    )
+    table = control_tables.sessions([SESSION], 10.0, width)
+    assert len(table) == 2 and all(len(line) <= width for line in table)
+    assert "e718a2c4" in table[1] and "claude-home" in table[1]
+
+
+def test_a_table_that_fits_or_goes_elsewhere_is_whole() -> None:
+    for width in (None, 500):
+        assert len(control_tables.accounts([ACCOUNT], 0.0, width)) == 2
+        assert "IN FLIGHT" in control_tables.accounts([ACCOUNT], 0.0, width)[0]
+
+
+def test_a_long_label_does_not_touch_its_text() -> None:
+    assert control_tables.rows([("request id", "pb1"), ("up", "1 s")]) == ["request id pb1", "up        1 s"]

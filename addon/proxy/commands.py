@@ -152,8 +152,9 @@ class PatchbayCommands:
         line: str = _said(curl.command_line, flow, self._key(), self._keys.key_headers)
         if not file:
             return line
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as written:
-            written.write(line + "\n")
+        text = f"{line}\n".encode()
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+            written.write(text)
         return f"written to {file}: run it with bash within an hour"
 
     @command.command("patchbay.reload")  # type: ignore[untyped-decorator]

@@ -24,7 +24,11 @@ _OF_TRANSFER = frozenset(
      "keep-alive", "proxy-connection", "te", "trailer", "upgrade", header_names.ACCOUNT.lower())
 )  # fmt: skip
 _ARGUMENT = 32_768  # bytes of a body that stands in an argument: a shell passes at most 128 KiB in one
-_UNPRINTABLE = re.compile(r"[^\n\x20-\x7e\x80-\U0010ffff]")  # a terminal would act upon it
+_BLANKS = re.compile(r"[\n\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")  # harmless, and not printable to Python
+_NO_URL = re.compile(r"[\x00-\x20\x7f]")  # curl refuses them in a URL
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # the name of a header; for another one (`@…`) curl reads a file
+# What curl must not do with a URL: read `{a,b}` and `[1-9]` as several, take `..` out.
+_AS_IT_IS = ("--globoff", "--path-as-is")
 _ADDED_BY_CURL = ("user-agent", "accept", "content-type")  # where a request has none
 
 
@@ -39,19 +43,41 @@ def command_line(flow: http.HTTPFlow, secret: bytes, places: KeyHeaders) -> str:
     content = message_content.content(flow.request, message_content.KEPT)
     key = stand_in_key.issued(stored_flows.client(flow), stored_flows.scope(flow) or b"", secret, time.time())
     account = names.text(flow.metadata, names.ACCOUNT)
-    parts = ["curl", "-sS", "--no-buffer", "--compressed", *_way(flow), *_method(flow.request.method, content)]
+    parts = [
+        "curl",
+        "-sS",
+        "--no-buffer",
+        "--compressed",
+        *_AS_IT_IS,
+        *_way(flow),
+        *_method(flow.request.method, content),
+    ]
     for name, value in (*_headers(flow.request, key, places), *_pin(account)):
-        parts += ["-H", shlex.quote(f"{name}: {value}" if value else f"{name};")]
+        parts += ["-H", _quoted(f"{name}: {value}" if value else f"{name};")]
     for name in _ADDED_BY_CURL:
         parts += [] if name in flow.request.headers else ["-H", f"{name}:"]
     before, data = _data(content)
-    return f"{before}{' '.join([*parts, *data, shlex.quote(_url(flow, key))])}"
+    url = _NO_URL.sub(lambda found: f"%{ord(found[0]):02X}", _url(flow, key))
+    return f"{before}{' '.join([*parts, *data, _quoted(url)])}"
+
+
+def _quoted(text: str) -> str:
+    """Return *text* for bash or zsh: what a terminal would act upon, and bytes that are no text, as numbers."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return f"$'{''.join(map(_numbered, text))}'"
+
+
+def _numbered(sign: str) -> str:
+    if sign.isprintable() and sign not in "'\\":
+        return sign
+    return "".join(f"\\{byte:03o}" for byte in sign.encode("utf-8", "surrogateescape"))
 
 
 def _method(method: str, content: bytes) -> Sequence[str]:
     if method == "HEAD":
         return ("-I",)
-    return () if method == ("POST" if content else "GET") else ("-X", shlex.quote(method))
+    return () if method == ("POST" if content else "GET") else ("-X", _quoted(method))
 
 
 def _pin(account: str) -> Iterator[tuple[str, str]]:
@@ -64,7 +90,7 @@ def _headers(request: http.Request, key: str, places: KeyHeaders) -> Iterator[tu
     keyed = bool(credential_places.in_query(request.path))
     for name, value in request.headers.items(multi=True):
         lower = name.lower()
-        if lower in _OF_TRANSFER:
+        if lower in _OF_TRANSFER or not _TOKEN.fullmatch(name):
             continue
         if lower in places:
             yield name, f"{places.prefix(lower)}{key}"
@@ -83,7 +109,7 @@ def _data(content: bytes) -> tuple[str, list[str]]:
         text = content.decode()
     except UnicodeDecodeError:
         text = ""
-    if not text or _UNPRINTABLE.search(text):
+    if not _BLANKS.sub("", text).isprintable() or not text:
         return f"printf %s {base64.b64encode(content).decode()} | base64 -d | ", ["--data-binary", "@-"]
     if len(content) > _ARGUMENT or text.startswith("@"):
         return f"printf %s {shlex.quote(text)} | ", ["--data-binary", "@-"]  # printf is no program, so no bound holds
@@ -124,4 +150,4 @@ def _listener(flow: http.HTTPFlow) -> str:
 
 
 def _authority() -> str:
-    return shlex.quote(str(Path(ctx.options.confdir).expanduser() / "mitmproxy-ca-cert.pem"))
+    return _quoted(str(Path(ctx.options.confdir).expanduser() / "mitmproxy-ca-cert.pem"))

@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 from .. import secret_patterns
+from ..launch import unwritten
 from ..proxy import control_socket, environment
 from ..proxy.control_socket import ControlFailed
 from ..settings import reader
@@ -30,8 +32,14 @@ Check = Callable[[ExaminedMachine], Iterator[MachineFault]]
 
 def settings(machine: ExaminedMachine) -> Iterator[MachineFault]:
     """The settings file, its mistakes and its warnings."""
-    if machine.settings is None and not machine.mistakes:
-        yield MachineFault("problem", f"there are no settings at {machine.file}", "patchbay init")
+    if machine.unwritten:
+        yield MachineFault("note", machine.unwritten, "patchbay init")
+    elif machine.settings is None and not machine.mistakes:
+        runs = "; the running proxy has its accounts from the environment in which it was started"
+        level: Literal["note", "problem"] = "note" if machine.running else "problem"
+        yield MachineFault(
+            level, f"there are no settings at {machine.file}{runs * bool(machine.running)}", "patchbay init"
+        )
     for mistake in machine.mistakes:
         yield MachineFault("problem", mistake, f"correct that line, then: patchbay check {machine.file}")
     for warning in machine.settings.warnings if machine.settings else ():
@@ -77,11 +85,16 @@ def look(named: str | None, home: Path, folder: Path) -> ExaminedMachine:
     """Return this machine with the settings file that is *named*, or else found."""
     file = environment.settings_file(named)
     machine = ExaminedMachine(dict(os.environ), home, folder, file, now=time.time())
+    if made := unwritten.in_place_of(file, named, machine.env):
+        found = reader.load(made.text, str(file), env=machine.env)
+        return replace(machine, settings=found, unwritten=made.told(), running=_running(found, machine))
     try:
         text = environment.text_of(file)
     except OSError as e:
         missing = isinstance(e, FileNotFoundError) and named is None
-        return machine if missing else replace(machine, mistakes=(environment.told(e, file),))
+        if missing:
+            return replace(machine, running=_running(Config(()), machine))
+        return replace(machine, mistakes=(environment.told(e, file),))
     try:
         found = reader.load(text, str(file), env=machine.env)
     except reader.ConfigError as e:

@@ -48,7 +48,8 @@ class ExaminedMachine:
     This machine, for one user at *now*: the environment, the home, the folder where the command runs.
 
     *file* is the settings file; *settings* is None where it cannot be read, and *mistakes* say why (empty: it is not
-    there). *running* are the proxies of these settings that run now.
+    there). *unwritten* says which keys stand in for a file that is not there. *running* are the proxies of these
+    settings that run now.
     """
 
     env: Mapping[str, str] = field(repr=False)
@@ -58,6 +59,7 @@ class ExaminedMachine:
     settings: Config | None = None
     mistakes: tuple[str, ...] = ()
     running: tuple[RunningAddresses, ...] = ()
+    unwritten: str = ""
     now: float = 0.0
 
     def state(self) -> Path:

@@ -24,6 +24,7 @@ from ..body import Body
 from ..credential_places import KeyHeaders
 from ..exchange import Exchange
 from ..guards import Arrival, Guards
+from ..launch import unwritten
 from ..proxy import environment
 from ..router import Router
 from ..settings import reader
@@ -240,10 +241,13 @@ def _account(decided: _Decided) -> str:
 
 def _settings(arguments: argparse.Namespace) -> tuple[Config, list[str]]:
     file = environment.settings_file(arguments.config)
-    settings = reader.load(file.read_bytes(), str(file), env=os.environ)
+    made = unwritten.in_place_of(file, arguments.config, os.environ)
+    settings = reader.load(made.text if made else file.read_bytes(), str(file), env=os.environ)
     notes = ["not looked at here: the memory of a running proxy, preflights, `GET /`, the limits of a body"]
     if settings.clients and not arguments.flow:
         notes.append("client keys are not read here: the request counts as an unnamed client's")
+    if made:
+        notes.append(made.told())
     return settings, notes
 
 

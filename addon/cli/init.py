@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import tool_recipes
+from ..launch import found_keys
+from ..launch.found_keys import FoundKey
 from ..proxy import environment
 from ..settings import reader
 from ..settings.presets import PRESETS
-from . import found_keys
-from .found_keys import FoundKey
 from .inputs import EXIT_FOUND, CommandError
 
 _HEAD = """\
@@ -62,7 +61,7 @@ def written(file: Path, machine: Machine, arguments: argparse.Namespace) -> Iter
     keys, left = found_keys.in_environment(machine.env)
     named, unnamed = _logins(machine, keys, wanted=arguments.logins)
     accounts = (*keys, *named)
-    text = _HEAD + (_accounts(accounts) if accounts else _NOTHING.format(providers=", ".join(_PROVIDERS)))
+    text = _HEAD + (found_keys.as_yaml(accounts) if accounts else _NOTHING.format(providers=", ".join(_PROVIDERS)))
     try:
         reader.load(text, str(file), env=machine.env)
     except reader.ConfigError as e:
@@ -85,22 +84,6 @@ def _logins(
         agreed = wanted or (machine.ask is not None and machine.ask(question))
         (named if agreed else unnamed).append(login)
     return tuple(named), tuple(unnamed)
-
-
-def _accounts(accounts: Iterable[FoundKey]) -> str:
-    lines = ["accounts:"]
-    for each in accounts:
-        members = {"id": each.id, "provider": each.preset, "base_url": each.base_url, "key": each.key, **each.more}
-        lines.append(f"  # {each.where}")
-        told = (f"{name}: {_value(value)}" for name, value in members.items() if value)
-        lines += [f"  {'-' if at == 0 else ' '} {member}" for at, member in enumerate(told)]
-    return "\n".join(lines) + "\n"
-
-
-def _value(value: object) -> str:
-    """Return *value* as YAML on one line: JSON is YAML, and a plain word needs no quotes."""
-    plain = isinstance(value, str) and value.isascii() and all(c.isalnum() or c in "_-.:/~#" for c in value)
-    return str(value) if plain and not str(value).endswith(":") else json.dumps(value, ensure_ascii=False)
 
 
 def _write(file: Path, text: str) -> None:

@@ -19,7 +19,7 @@ from ..proxy.release import ADDON, CALLED
 from ..settings import reader
 from ..settings.settings import Config
 from ..visible_text import visible
-from . import child_environment, child_process, client_programs, command_line, host, listeners, summary
+from . import child_environment, child_process, client_programs, command_line, host, listeners, summary, unwritten
 from .child_environment import ChildSetup
 from .command_line import CommandLine, LaunchError
 from .listeners import MODE, Listeners
@@ -49,7 +49,8 @@ command's; three lines at the end say what was asked, what it used, and which ac
   patchbay run -- python my_agent.py
 
   --look             only look: no settings and no account are needed, the command's own keys pass and are not kept
-  --config FILE      the settings; else $PATCHBAY_CONFIG, else ./config.yaml, else ~/.config/patchbay/config.yaml
+  --config FILE      the settings; else $PATCHBAY_CONFIG, else ./config.yaml, else ~/.config/patchbay/config.yaml, else
+                     an account for each key in the environment, as `patchbay init` would write them down
   --quiet, -q        no lines about exchanges, and none at the end
   --log-format json  the lines about exchanges as JSON; or text
   --help, -h         show this
@@ -88,7 +89,7 @@ def _alone(line: CommandLine, env: Mapping[str, str]) -> int:
         print(f'patchbay: in the terminal of your tool:  eval "$({CALLED} env)"', file=sys.stderr)
     sys.stdout.flush()
     command = host_command(line.tool, "-", options)
-    os.execve(command[0], command, _proxy_environment(settings_file(line, env), line, env))  # noqa: S606 - this Python
+    os.execve(command[0], command, _proxy_environment(_used_file(line, env), line, env))  # noqa: S606 - this Python
 
 
 # -- with a command ---------------------------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ def _alone(line: CommandLine, env: Mapping[str, str]) -> int:
 
 def _beside_command(line: CommandLine, env: Mapping[str, str]) -> int:
     program = child_process.located(line.command[0], env)
-    settings = read_settings(settings_file(line, env), line)
+    settings = read_settings(_used_file(line, env), line)
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     remove_old_logs(settings.folder, time.time())
     outer = None if line.values("mode") else _outer(line, settings, env)
@@ -207,8 +208,31 @@ def _passed_on(code: int) -> int:
 # -- the settings -----------------------------------------------------------------------------------------------------
 
 
+class NoSettings(LaunchError):
+    """None of the usual places has a settings file."""
+
+
+def _used_file(line: CommandLine, env: Mapping[str, str]) -> Path | None:
+    """
+    Return the settings file to use, None for none. Raises LaunchError.
+
+    Where the usual places have none, it is made for the keys in *env*, which is said.
+    """
+    try:
+        return settings_file(line, env)
+    except NoSettings as e:
+        made = unwritten.of(env)
+        if not made.keys:
+            look = shlex.join((CALLED, "run", "--look", *(("--", *line.command) if line.command else ())))
+            left = "".join(f"\nleft out: {each}" for each in made.left)
+            raise LaunchError(f"{e}; without an account, to only look:  {look}{left}") from e
+        if not line.quiet:
+            _say(visible(made.told()))
+        return unwritten.write(made, Path(Config(()).state).expanduser())
+
+
 def settings_file(line: CommandLine, env: Mapping[str, str]) -> Path | None:
-    """Return the settings file to use, None for none. Raises LaunchError where there is no such file."""
+    """Return the settings file to use, None for none. Raises LaunchError where there is no such file, or NoSettings."""
     if line.look:
         return None
     named = line.values("patchbay_config")
@@ -218,15 +242,15 @@ def settings_file(line: CommandLine, env: Mapping[str, str]) -> Path | None:
     if file.exists():
         return file.absolute()
     if line.config or env.get("PATCHBAY_CONFIG"):
-        raise LaunchError(f"there is no {file}; {_make(file)}")
+        raise LaunchError(f"there is no {file}; make it:  {_init(file)}")
     if ADDON.name == "addon" and (own := ADDON.parent / "config.yaml").exists():  # a checkout has its own
         return own
     wanted = environment.home_settings()
-    raise LaunchError(f"there is no {file} here, and no {wanted}; {_make(wanted)}")
+    raise NoSettings(f"there is no {file} here, no {wanted}, and no key in the environment; make one:  {_init(wanted)}")
 
 
-def _make(file: Path) -> str:
-    return f"make one:  {CALLED} init {shlex.quote(str(file))}  (or only look, without settings: {CALLED} run --look)"
+def _init(file: Path) -> str:
+    return shlex.join((CALLED, "init", str(file)))
 
 
 def read_settings(file: Path | None, line: CommandLine) -> RunSettings:

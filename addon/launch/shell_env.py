@@ -138,7 +138,8 @@ def _setup(line: EnvLine, env: Mapping[str, str]) -> ChildSetup:
     if status and not kinds.get("base") and not kinds.get("proxy"):
         raise LaunchError("the running proxy has no listener for tools: its mode is neither reverse nor regular")
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hosts = child_environment.KNOWN_HOSTS if own_keys else settings.hosts
+    # Without settings, the keys are those of the proxy's environment, which may be another than this one.
+    hosts = settings.hosts if settings.hosts and not own_keys else child_environment.KNOWN_HOSTS
     base = "" if own_keys and kinds.get("proxy") else kinds.get("base", "").rstrip("/")
     return ChildSetup(base, kinds.get("proxy", ""), settings.folder, hosts, own_keys)
 

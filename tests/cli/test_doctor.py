@@ -440,3 +440,30 @@ def test_the_list_of_models_is_asked_for_as_the_provider_wants_it(
     asked, sent = doctor.doctor_ask._request(at.settings.accounts[0], at)
     assert asked == path
     assert {name: value for name, value in sent.items() if name not in ("user-agent", "accept")} == headers
+
+
+def test_without_settings_the_keys_of_the_environment_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> tuple[str, str, str]:
+        machine = doctor.look(None, tmp_path, tmp_path)
+        [found] = [each for each in doctor.examined(machine) if "config.yaml" in each.what]
+        return found.level, found.what, found.mend
+
+    monkeypatch.setattr(doctor_machine, "_is_free", lambda host, number: True)
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert told() == ("problem", "there are no settings at config.yaml", "patchbay init")
+
+    running = (RunningAddresses((examined.DEFAULT_ADDRESS,), ("base",)),)
+    with monkeypatch.context() as patched:
+        patched.setattr(doctor, "_running", lambda *_: running)
+        level, what, _ = told()
+    assert level == "note" and "the running proxy has its accounts from the environment in which" in what
+
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    line = "no config.yaml: uses OPENAI_API_KEY as account openai; `patchbay init` writes it down"
+    assert told() == ("note", line, "patchbay init")
+    assert doctor.look(None, tmp_path, tmp_path).settings is not None

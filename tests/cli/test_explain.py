@@ -687,3 +687,16 @@ def test_flows_that_were_refused_or_not_answered_hide_none_behind_them(tmp_path,
 
     assert told["account"] in ("one (new)", "two (new)")
     assert told["happened"] is None
+
+
+def test_without_settings_the_accounts_are_the_keys_of_the_environment(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PATCHBAY_CONFIG", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-real-0123456789abcdef0123")
+
+    assert main(["explain", _asked(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "openai" in {each["account"] for each in told["candidates"]}
+    assert any(note.startswith("no config.yaml: uses OPENAI_API_KEY as account openai") for note in told["notes"])

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from patchbay.cli import found_keys, init
+from patchbay.cli import init
 from patchbay.cli.init import Machine
 from patchbay.cli.inputs import CommandError
 from patchbay.cli.main import main
+from patchbay.launch import found_keys
 from patchbay.settings import reader
 
 KEYS = {number: f"sk-proj-{number}-0123456789abcdef" for number in range(9)}

@@ -20,6 +20,7 @@ import trustme
 from ..simulator import Simulator, simulator_thread
 from .conftest import KEYS
 from .harness import BIN, INSTALLED, certificates, eventually
+from .tunnel import joined, listener
 
 BASH = shutil.which("bash") or "bash"
 OWN = "sk-own-key-of-the-tool-0123456789"
@@ -285,3 +286,42 @@ def test_env_prints_for_a_shell_what_run_gives(home: Path) -> None:
     assert lines[0] == "patchbay"
     assert 'base_url="http://127.0.0.1:8080/v1"' in lines[-3]
     assert lines[-2:] == ["exec", "hi"]
+
+
+ASKS = """\
+import json, os, subprocess, sys, urllib.request
+body = json.dumps({"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
+head = {"Content-Type": "application/json", "anthropic-version": "2023-06-01", "x-api-key": "any"}
+request = urllib.request.Request("https://api.anthropic.com/v1/messages", body.encode(), head)
+with urllib.request.urlopen(request, timeout=30) as answer:
+    print(answer.headers["x-patchbay-account"], flush=True)
+subprocess.run([*sys.argv[1:], "accounts", "--json"], check=True)
+"""
+
+
+def test_without_settings_a_key_of_the_environment_is_enough(home: Path) -> None:
+    """The provider is at the end of the outer proxy: its address is the real one."""
+    (home / "config.yaml").unlink()
+    (home / "asks.py").write_text(ASKS)
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    authority.cert_pem.write_to_path(home / "ca.pem")
+    authority.issue_cert("api.anthropic.com").private_key_and_cert_chain_pem.write_to_path(home / "provider.pem")
+    with (
+        simulator_thread({OWN: "mine"}, tls=home / "provider.pem") as provider,
+        listener(lambda client: joined(client, provider.port)) as outer,
+    ):
+        env = {**environment(home, HTTPS_PROXY=f"http://127.0.0.1:{outer}"), "ANTHROPIC_API_KEY": OWN}
+        del env["PATCHBAY_CONFIG"]
+        trusts = ("--set", "ssl_verify_upstream_trusted_ca=ca.pem")
+        done = subprocess.run(
+            words(home, *trusts, "--", sys.executable, "asks.py", *words(home)[:-3]), cwd=home, env=env,
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    told = "no config.yaml: uses ANTHROPIC_API_KEY as account anthropic; `patchbay init` writes it down"
+    assert done.stderr.splitlines()[0] == f"patchbay: {told}"
+    account, _, shown = done.stdout.partition("\n")
+    assert account == "anthropic" == json.loads(shown)[0]["account"]
+    assert [record.account for record in provider.truth.requests] == ["mine"]
+    assert not any(OWN in file.read_text(errors="replace") for file in home.rglob("*") if file.is_file())

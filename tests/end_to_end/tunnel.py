@@ -51,12 +51,22 @@ class Tunnels:
         if method != "CONNECT":
             client.sendall(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n")
             return
-        with socket.create_connection((host, int(port)), 30) as server:
-            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=_pour, args=(server, client), daemon=True)
-            back.start()
-            _pour(client, server)
-            back.join(30)
+        _join(client, host, int(port))
+
+
+def joined(client: socket.socket, port: int) -> None:
+    """Read a CONNECT of *client*, and join it to *port* of this machine, whatever host it names."""
+    read_head(client)
+    _join(client, "127.0.0.1", port)
+
+
+def _join(client: socket.socket, host: str, port: int) -> None:
+    with socket.create_connection((host, port), 30) as server:
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=_pour, args=(server, client), daemon=True)
+        back.start()
+        _pour(client, server)
+        back.join(30)
 
 
 @contextlib.contextmanager

@@ -58,15 +58,43 @@ def test_the_settings_are_the_option_the_variable_those_here_those_at_home_then_
     assert settings_file(CommandLine(look=True), {}) is None
 
 
-def test_without_settings_it_says_how_to_make_them(here: Path) -> None:
-    with pytest.raises(LaunchError) as failed:
-        settings_file(CommandLine(), {})
-    assert str(failed.value).startswith(
-        f"there is no config.yaml here, and no {here / 'home' / 'patchbay' / 'config.yaml'}; make one:  "
+KEY = "sk-ant-0123456789abcdef"
+
+
+@pytest.mark.parametrize("words", [[], ["--", "sh", "two words"]])
+def test_without_settings_and_keys_it_says_how_to_make_them_and_how_to_do_without(
+    here: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert run(words, {"PATH": os.environ["PATH"], "OPENAI_API_KEY": "short"}) == 2
+    told = capsys.readouterr().err
+    wanted = here / "home" / "patchbay" / "config.yaml"
+    assert told.startswith(
+        f"patchbay: there is no config.yaml here, no {wanted}, and no key in the environment; make one:  "
     )
-    assert f"init {here / 'home' / 'patchbay' / 'config.yaml'}" in str(failed.value)
-    with pytest.raises(LaunchError, match=r"there is no other\.yaml; make one:  .* init other\.yaml "):
+    assert f"init {wanted}; without an account, to only look:  " in told
+    assert f"run --look{' -- sh ' if words else ''}" in told and ("'two words'" in told) == bool(words)
+    assert "left out: OPENAI_API_KEY: too short for a key" in told
+    with pytest.raises(LaunchError, match=r"there is no other\.yaml; make it:  .* init other\.yaml"):
         settings_file(CommandLine(config="other.yaml"), {})
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_without_settings_the_keys_of_the_environment_are_the_accounts_and_that_is_said(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], quiet: bool
+) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    told = "no config.yaml: uses ANTHROPIC_API_KEY as account anthropic; `patchbay init` writes it down"
+    _, env = alone(monkeypatch, "-q" if quiet else "", ANTHROPIC_API_KEY=KEY)
+
+    file = Path(env["PATCHBAY_CONFIG"])
+    assert capsys.readouterr().err == ("" if quiet else f"patchbay: {told}\n")
+    assert file.parent == here / ".local/state/patchbay" and file.stat().st_mode & 0o777 == 0o600
+    assert KEY not in file.read_text() and "key: env:ANTHROPIC_API_KEY" in file.read_text()
+    assert read_settings(file, CommandLine()).hosts == ("api.anthropic.com",)
+
+    own = settings(here / "here" / "config.yaml")
+    _, env = alone(monkeypatch, "", ANTHROPIC_API_KEY=KEY)
+    assert (env["PATCHBAY_CONFIG"], capsys.readouterr().err) == (str(own), "")
 
 
 def test_a_run_takes_folder_and_hosts_from_the_settings(here: Path) -> None:

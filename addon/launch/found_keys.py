@@ -109,6 +109,17 @@ def logins(env: Mapping[str, str], home: Path, taken: Iterable[str] = ()) -> Ite
         yield FoundKey(name, login.preset, key, where, more=more)
 
 
+def as_yaml(accounts: Iterable[FoundKey]) -> str:
+    """Return *accounts* as the settings write them, each below a comment that says where its key is."""
+    lines = ["accounts:"]
+    for each in accounts:
+        members = {"id": each.id, "provider": each.preset, "base_url": each.base_url, "key": each.key, **each.more}
+        lines.append(f"  # {each.where}")
+        told = (f"{name}: {_value(value)}" for name, value in members.items() if value)
+        lines += [f"  {'-' if at == 0 else ' '} {member}" for at, member in enumerate(told)]
+    return "\n".join(lines) + "\n"
+
+
 def _named(env: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Yield preset, variable and suffix of what may be a key by its name."""
     for name in env:
@@ -194,3 +205,9 @@ def _filled(value: Any, file: str) -> Any:
     if isinstance(value, Mapping):
         return {name: _filled(each, file) for name, each in value.items()}
     return value.replace("{file}", file) if isinstance(value, str) else value
+
+
+def _value(value: object) -> str:
+    """Return *value* as YAML on one line: JSON is YAML, and a plain word needs no quotes."""
+    plain = isinstance(value, str) and value.isascii() and all(c.isalnum() or c in "_-.:/~#" for c in value)
+    return str(value) if plain and not str(value).endswith(":") else json.dumps(value, ensure_ascii=False)

@@ -87,6 +87,8 @@ def ask(path: Path, command: str, *arguments: str, patience: float = PATIENCE) -
 
 def is_live(path: Path) -> bool:
     """Whether a process listens at *path*."""
+    if not os.path.lexists(path):  # a connection to a path that is too long fails in the same way as to a busy socket
+        return False
     try:
         _connected(path, 1.0).close()
     except (ConnectionRefusedError, FileNotFoundError):

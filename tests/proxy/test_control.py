@@ -256,3 +256,7 @@ def test_a_proxy_that_ends_before_it_answers_is_said(tmp_path: Path) -> None:
         ask(tmp_path / "s", "status", patience=0.05)
     listener.close()
     assert not control_socket.is_live(tmp_path / "s")
+
+
+def test_nothing_listens_at_a_path_that_is_not_there_however_long(tmp_path: Path) -> None:
+    assert not control_socket.is_live(tmp_path / ("a" * 200))

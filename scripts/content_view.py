@@ -24,7 +24,7 @@ from mitmproxy.test import taddons, tflow
 from patchbay.proxy import content_view
 from patchbay.transcript.pane import columns, safe
 
-from . import content_view_time
+from . import content_view_pages, content_view_time
 
 RECORDED = Path(__file__).parent.parent / "tests" / "data" / "day-2026-11.mitm.gz"
 PATHS = ("/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1beta/models/m:generateContent", "/v1/completions")
@@ -38,6 +38,7 @@ PIECES = (
 
 def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("flows", nargs="*", type=Path, help="files that mitmdump has written: only check their pages")
     asked.add_argument("--bodies", type=int, default=100_000)
     asked.add_argument("--seed", type=int, default=7)
     asked.add_argument("--time", action="store_true", help="only measure, requests of many shapes")
@@ -45,6 +46,8 @@ def main() -> int:
     with taddons.context() as around:
         around.options.add_option("web_port", int, 8081, "mitmweb's own")
         content_view.install()
+        if given.flows:
+            return 1 if [file for file in given.flows if not content_view_pages.all_shown(file)] else 0
         if given.time:
             return 0 if content_view_time.measured() else 1
         failed = fuzz(given.bodies, Random(given.seed))

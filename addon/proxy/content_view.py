@@ -89,8 +89,8 @@ class ConversationView(contentviews.Contentview):
         writer = TranscriptText(pane, everything=self._everything, elsewhere=_elsewhere(everything=self._everything))
         if not isinstance(flow, http.HTTPFlow):
             pane.text(data[:FOLDED_PAGE].decode("utf-8", "replace"))
-        elif metadata.websocket_message is not None:
-            socket_view.write(pane, writer, flow, metadata.websocket_message)
+        elif (said := metadata.websocket_message or (None if _is_printed() else socket_view.newest(flow))) is not None:
+            socket_view.write(pane, writer, flow, said)
         else:
             is_answer = isinstance(metadata.http_message, http.Response)
             if not (is_answer and _is_printed()):

@@ -29,6 +29,13 @@ def reads(flow: http.HTTPFlow) -> bool:
     return bool(_opening(flow))
 
 
+def newest(flow: http.HTTPFlow) -> WebSocketMessage | None:
+    """Return the newest message of *flow* that asks; its page is that of the upgrade too, at which mitmweb opens."""
+    opening = _opening(flow) if flow.websocket else ""
+    messages = reversed(flow.websocket.messages) if flow.websocket and opening else ()
+    return next((each for each in messages if each.from_client and Body(each.content).text("type") == opening), None)
+
+
 def write(pane: Pane, writer: TranscriptText, flow: http.HTTPFlow, message: WebSocketMessage) -> None:
     """Write *message* of *flow* into *pane*: with its decision and its answer where it asks, else in one line."""
     if not (message.from_client and Body(message.content).text("type") == _opening(flow)):

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from websockets.sync.client import ClientConnection, connect
 
 from patchbay.transcript.pane import BLANK
 
@@ -20,6 +21,7 @@ from .harness import Proxy, eventually, generic_config, proxy
 pytestmark = pytest.mark.skipif(browser.program() is None, reason="there is no Chromium")
 
 ROWS = "[...document.querySelectorAll('.flow-table tbody tr')]"
+SOCKET = {"x-session-id": "chat-socket", "authorization": "Bearer placeholder"}
 PANE = "document.querySelector('.flow-detail .contentview pre')?.innerText"
 
 
@@ -81,6 +83,33 @@ def test_a_streamed_answer_reads_as_a_conversation(web: Proxy, page: browser.Pag
     assert "".join(wanted.split()) in "".join(shown.split())
     assert answered.headers["x-patchbay-account"] == line["account"]
     assert BLANK in rows  # mitmweb swallows a line that is empty
+
+
+def test_a_socket_shows_account_cache_and_the_whole_answer(web: Proxy, page: browser.Page) -> None:
+    turns, said = ["the socket's question"], [""]
+    with connect(f"ws://127.0.0.1:{web.port}/v1/responses", additional_headers=SOCKET, proxy=None) as opened:
+        for _ in range(2):
+            opened.send(json.dumps({"type": "response.create", **body("openai_responses", turns)}))
+            said.append(_answered(opened))
+            turns += [said[-1], "WORDS-60 and the next of the socket"]
+    page.wait_for(f"{ROWS}.some(row => row.textContent.includes('101'))", "the row of the socket")
+    page.value(f"{ROWS}.filter(row => row.textContent.includes('101')).at(-1).click()")
+    everything = "[...document.querySelectorAll('.flow-detail pre')].map(each => each.innerText).join('\\n')"
+    wanted = json.dumps("".join(said[-1].split()))
+    shown = page.wait_for(f"{everything}.replace(/\\s+/g, '').includes({wanted}) && {everything}", "the answer")
+
+    assert said[-1]
+    assert "account" in shown
+    assert "cached (" in shown
+    assert "WORDS-60 and the next of the socket" in shown
+
+
+def _answered(opened: ClientConnection) -> str:
+    """Return the text of the answer whose events come next."""
+    text = ""
+    while (event := json.loads(opened.recv(timeout=30)))["type"] != "response.completed":
+        text += event["delta"] if event["type"] == "response.output_text.delta" else ""
+    return text
 
 
 def test_an_intercepted_request_shows_its_account_and_what_was_edited(web: Proxy, page: browser.Page) -> None:

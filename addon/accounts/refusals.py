@@ -293,6 +293,11 @@ def reason(one: Absent) -> str:
     return f"{word} ({detail})" if detail else word
 
 
+def kind_words(kind: str) -> str:
+    """Return in words how an attempt ended whose outcome is of *kind*."""
+    return _WORDS.get(kind, kind) if kind != "ok" else kind
+
+
 def _go_duration(seconds: int) -> str:
     """Format *seconds* as Go does, for programs: `1h2m5s`."""
     hours, rest = divmod(max(seconds, 0), 3600)

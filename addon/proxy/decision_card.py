@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..accounts import refusals
 from ..values import shown_time
 from ..values.decision import in_words, session_name
-from . import flow_metadata as names, flow_view
+from . import flow_metadata as names, flow_view, terminal_lines
 
 Row = tuple[str, str]
 
@@ -45,7 +46,7 @@ def _rows(line: Mapping[str, Any], metadata: Mapping[str, Any], *, under_way: bo
     yield "tokens", _tokens(line.get("tokens"))
     yield "time", "under way" if under_way else _time(line)
     yield "request", _request(line)
-    yield "error", names.text(line, "error")
+    yield "error", _error(names.text(line, "error"))
     yield from _sent(metadata.get(names.EDITS))
     if isinstance(kept := metadata.get(names.KEPT_BYTES), int):
         yield "kept", f"only the first {kept:,} bytes of the answer"
@@ -78,7 +79,7 @@ def _moves(line: Mapping[str, Any]) -> Iterator[Row]:
     label = "attempts"
     for each in attempts if len(attempts) > 1 else ():
         status, seconds = each.get("status"), _seconds(each.get("seconds"))
-        outcome = names.text(each, "outcome") or "under way"
+        outcome = refusals.kind_words(names.text(each, "outcome")) or "under way"
         yield label, " · ".join(filter(None, (names.text(each, "account"), outcome, str(status or ""), seconds)))
         label = ""
 
@@ -120,6 +121,11 @@ def _tokens(found: object) -> str:
 def _time(line: Mapping[str, Any]) -> str:
     first, whole = _seconds(line.get("first_byte_seconds")), _seconds(line.get("duration_seconds"))
     return " · ".join(filter(None, (first and f"{first} to the first word", whole and f"{whole} in all")))
+
+
+def _error(error: str) -> str:
+    told = terminal_lines.error_words(error)
+    return f"{told} ({error})" if error in terminal_lines.SAID else told
 
 
 def _request(line: Mapping[str, Any]) -> str:

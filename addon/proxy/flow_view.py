@@ -13,18 +13,21 @@ from functools import wraps
 
 from mitmproxy import http
 
+from ..accounts import refusals
 from ..accounts.lease import Lease
 from ..crosstalk import report
 from ..exchange import Exchange
 from ..state import Leak
 from ..values.answer import Usage
 from ..values.decision import BINDING_WORDS, BindingKind, Decision, session_name
-from . import flow_metadata as names
+from . import flow_metadata as names, terminal_lines
 
 logger = logging.getLogger(__name__)
 
 _MARKS = {"crosstalk": ":rotating_light:", "suspect": ":warning:"}
 _VICTIM, _DISPUTED = "VICTIM: ", "DISPUTED: "  # begin the comment of a flow whose answer another request got
+# Where the conversation was recognised otherwise than by an id of its own that the client sent.
+_GUESSED = frozenset({"cache_key", "content", "conversation", "parent", "token", "user"})
 _FIRST = (
     *(f"{before}{report.word(kind)}: " for before in ("", "shadow: ") for kind in ("crosstalk", "suspect")),
     _VICTIM,
@@ -106,8 +109,13 @@ def comment(exchange: Exchange, decision: Decision) -> str:
         report.evidence(found) if needs_look else "",
     ]
     if len(decision.attempts) > 1:
-        parts.append("after " + ", ".join(f"{t.account}: {t.outcome}" for t in decision.attempts[:-1]))
-    parts += [decision.error, "" if needs_look or only_seen else report.summary(found)]
+        parts.append(
+            "after "
+            + ", ".join(f"{each.account}: {refusals.kind_words(each.outcome)}" for each in decision.attempts[:-1])
+        )
+    usual = found.kind == "unverifiable" and not found.note  # most answers carry no id of ours
+    parts += [terminal_lines.error_words(decision.error)]
+    parts += [] if needs_look or only_seen or usual else [report.summary(found)]
     begin = f"{report.word(decision.verdict)}: " if needs_look else ""
     return ("shadow: " if decision.mode == "shadow" and not only_seen else "") + begin + " · ".join(filter(None, parts))
 
@@ -135,7 +143,8 @@ def _placed(account: str, binding: BindingKind) -> list[str]:
 
 
 def _named(session: str, tier: str) -> list[str]:
-    return [f"{session_name(session)} ({tier})" if tier else session_name(session)] if session else []
+    """Return the short name of *session*, with the *tier* where the client named none."""
+    return [f"{session_name(session)} ({tier})" if tier in _GUESSED else session_name(session)] if session else []
 
 
 def _moved(moved_from: str, why: str) -> list[str]:

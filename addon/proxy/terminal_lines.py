@@ -245,17 +245,12 @@ def _of_status(status: int | None) -> Colour:
 def _told(decision: Decision) -> tuple[str, Colour]:
     """Return what is to be said in place of figures, and its colour; empty: all went well."""
     if decision.verdict == "crosstalk":
-        return f"{report.word(decision.verdict)}{_by(decision)}; see the alarm above", "bold red"
+        return f"{report.word(decision.verdict)}: the answer of another request; see the alarm above", "bold red"
     if why := reason(decision):
         return why, "red" if decision.mode == "serve" else ""
     if decision.verdict == "suspect":
-        return f"{report.word(decision.verdict)}{_by(decision)}", "yellow"
+        return f"{report.word(decision.verdict)}: perhaps the answer of another request", "yellow"
     return "", ""
-
-
-def _by(decision: Decision) -> str:
-    names = list(dict.fromkeys(each.detector for each in decision.findings))
-    return f" ({', '.join(names)})" if names else ""
 
 
 def texts(decision: Decision) -> tuple[str, ...]:
@@ -277,15 +272,17 @@ def reason(decision: Decision) -> str:
     status = decision.status or 0
     if not decision.error and status < 400:
         return ""
-    why = SAID.get(decision.error) or _fault(decision.error) or "refused by the provider"
+    why = error_words(decision.error) or "refused by the provider"
     failed = [each for each in decision.attempts if each.account and each.outcome not in ("ok", "cancelled", "")]
     told = len(failed) == 1 and failed[0].status in (None, decision.status)
     tried = [] if told else [f"{clean(each.account)} {_ended(each)}" for each in failed]
     return f"{why}; tried {', '.join(tried)}" if tried else why
 
 
-def _fault(error: str) -> str:
-    """Return in words an *error* that is no code of ours: what a provider said, how a connection failed, who left."""
+def error_words(error: str) -> str:
+    """Return in words the *error* of an exchange: a code of ours, what a provider said, how a connection failed."""
+    if error in SAID:
+        return SAID[error]
     of_the_client = error.lower().startswith(("client ", "the client ", "the proxy "))
     known = "" if of_the_client or error[:3].isdigit() else refusals.fault_on_the_way(error)
     return known or clean(error, spaces=True)[:_LONGEST_FAULT].rstrip()

@@ -53,7 +53,7 @@ def test_a_move_names_every_attempt() -> None:
 
     assert found["account"] == "home-1 · moved from away: rate limited (429) · anthropic"
     assert found["others"] == "away: cooling down · third: disabled"
-    assert "away · rate · 429 · 0.10 s | home-1 · ok · 200 · 2.00 s" in found["moved"]
+    assert "away · rate limited · 429 · 0.10 s | home-1 · ok · 200 · 2.00 s" in found["moved"]
 
 
 def test_at_home_the_other_accounts_do_not_matter() -> None:
@@ -115,3 +115,8 @@ def test_metadata_of_any_kind_is_read(metadata: dict[str, Any]) -> None:
     for label, text in decision_card.rows({"patchbay.account": "a"} | metadata):
         assert isinstance(label, str)
         assert text
+
+
+def test_an_error_is_told_in_words_with_its_code() -> None:
+    assert card(error="model_cooldown")["error"] == "every account rests (model_cooldown)"
+    assert card(error="the client left")["error"] == "the client left"

@@ -32,27 +32,29 @@ def decided(kind: str = "clean", **more: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({}, "one home · 01234567 (codex) · clean"),
-        ({"mode": "shadow"}, "shadow: one home · 01234567 (codex) · clean"),
-        ({"account": ""}, "no account · 01234567 (codex) · clean"),
-        ({"account": "", "mode": "shadow", "refusal": "no"}, "shadow: 01234567 (codex) · clean"),
-        ({"account": "", "mode": "shadow"}, "anthropic sim-1 · 01234567 (codex)"),
-        ({"tier": ""}, "one home · 01234567 · clean"),
+        ({}, "one home · 01234567 · clean"),
+        ({"mode": "shadow"}, "shadow: one home · 01234567 · clean"),
+        ({"account": ""}, "no account · 01234567 · clean"),
+        ({"account": "", "mode": "shadow", "refusal": "no"}, "shadow: 01234567 · clean"),
+        ({"account": "", "mode": "shadow"}, "anthropic sim-1 · 01234567"),
+        ({"tier": "content"}, "one home · 01234567 (content) · clean"),
+        ({"kind": "unverifiable"}, "one home · 01234567"),
         ({"session": "", "binding": "none"}, "one · clean"),
-        ({"binding": "new"}, "one new · 01234567 (codex) · clean"),
-        ({"binding": "inherited"}, "one inherited · 01234567 (codex) · clean"),
-        ({"tokens": Usage(19_200, 7, cached=18_900)}, "one home · 98% cached · 01234567 (codex) · clean"),
-        ({"tokens": Usage(19_200, 7)}, "one home · 0% cached · 01234567 (codex) · clean"),
-        ({"tokens": Usage(1000, 7)}, "one home · 01234567 (codex) · clean"),  # too short to be cached
-        ({"tokens": Usage(19_200, 7), "binding": "new"}, "one new · 01234567 (codex) · clean"),
+        ({"binding": "new"}, "one new · 01234567 · clean"),
+        ({"binding": "inherited"}, "one inherited · 01234567 · clean"),
+        ({"tokens": Usage(19_200, 7, cached=18_900)}, "one home · 98% cached · 01234567 · clean"),
+        ({"tokens": Usage(19_200, 7)}, "one home · 0% cached · 01234567 · clean"),
+        ({"tokens": Usage(1000, 7)}, "one home · 01234567 · clean"),  # too short to be cached
+        ({"tokens": Usage(19_200, 7), "binding": "new"}, "one new · 01234567 · clean"),
         (
             {"binding": "reselected", "moved_from": "b", "moved_because": "rate limited (429)"},
-            "one moved · 01234567 (codex) · from b: rate limited (429) · clean",
+            "one moved · 01234567 · from b: rate limited (429) · clean",
         ),
-        ({"error": "the client left"}, "one home · 01234567 (codex) · the client left · clean"),
+        ({"error": "the client left"}, "one home · 01234567 · the client left · clean"),
+        ({"error": "model_cooldown"}, "one home · 01234567 · every account rests · clean"),
         (
             {"attempts": [SimpleNamespace(account=account, outcome=outcome) for account, outcome in TRIED]},
-            "one home · 01234567 (codex) · after a: rate, b: auth · clean",
+            "one home · 01234567 · after a: rate limited, b: key refused · clean",
         ),
     ],
 )  # fmt: skip
@@ -83,7 +85,7 @@ def test_a_verdict_stands_first_only_where_it_needs_a_look(kind: str, begins: st
 def test_a_proxy_that_only_looks_shows_a_verdict_that_needs_a_look() -> None:
     exchange, decision = decided("crosstalk", account="", mode="shadow", tokens=Usage(19_200, 7, cached=18_900))
 
-    assert flow_view.comment(exchange, decision) == "CROSSTALK: anthropic sim-1 · 98% cached · 01234567 (codex)"
+    assert flow_view.comment(exchange, decision) == "CROSSTALK: anthropic sim-1 · 98% cached · 01234567"
 
 
 @pytest.mark.parametrize(
@@ -114,9 +116,9 @@ def under_way(session: str = "0123456789abcdef", tier: str = "codex") -> Any:
 def test_a_request_under_way_shows_its_account_and_its_session() -> None:
     flow = tflow.tflow()
     flow_view.show_lease(flow, under_way(), leased())
-    assert flow.comment == "one home · 01234567 (codex) · under way"
+    assert flow.comment == "one home · 01234567 · under way"
     flow_view.show_lease(flow, under_way(), leased("reselected", "b", "busy"))
-    assert flow.comment == "one moved · 01234567 (codex) · from b: busy · under way"
+    assert flow.comment == "one moved · 01234567 · from b: busy · under way"
 
 
 def test_a_comment_that_cannot_be_made_costs_no_request(caplog: pytest.LogCaptureFixture) -> None:
@@ -138,10 +140,10 @@ def test_a_victim_says_where_its_answer_went_whether_it_had_ended_or_ends_later(
     assert not flow_view.show_leak(flow, LEAK)
     if not ended:
         flow_view.show_lease(flow, under_way(), leased())  # another attempt
-        assert flow.comment == f"VICTIM: one home · 01234567 (codex) · under way · {TOLD}"
+        assert flow.comment == f"VICTIM: one home · 01234567 · under way · {TOLD}"
         flow_view.show(flow, *decided())
 
-    assert flow.comment == f"VICTIM: one home · 01234567 (codex) · clean · {TOLD}"
+    assert flow.comment == f"VICTIM: one home · 01234567 · clean · {TOLD}"
     assert flow.marked == ":warning:"
 
 

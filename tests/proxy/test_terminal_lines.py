@@ -102,9 +102,11 @@ def test_a_fault_that_is_no_code_of_ours_is_told_in_words(error: str, told: str)
 def test_a_verdict_is_shown_where_it_says_something() -> None:
     for usual in ("clean", "unverifiable"):
         assert usual not in line(verdict=usual)
-    assert line(verdict="suspect", findings=[PROOF]).endswith(" 200 suspect (foreign_id) · 1.9 s")
+    assert line(verdict="suspect", findings=[PROOF]).endswith(
+        " 200 suspect: perhaps the answer of another request · 1.9 s"
+    )
     assert line(80, verdict="crosstalk", findings=[PROOF, PROOF]).endswith(
-        "\n  CROSSTALK (foreign_id); see the alarm above · 1.9 s"
+        "\n  CROSSTALK: the answer of another request; see the alarm above · 1.9 s"
     )
     assert line(verdict="crosstalk", error="crosstalk_detected", status=502).count("CROSSTALK") == 1
 

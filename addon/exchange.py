@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import client_tool, dialects
+from msgspec.structs import replace
+
+from . import client_tool, dialects, given_text
 from .accounts.lease import Lease
 from .accounts.quoted_text import ClientText
 from .answer.reader import AnswerReader
@@ -17,7 +19,17 @@ from .crosstalk.attempt_record import AttemptRecord, Moment
 from .crosstalk.watch import Watch
 from .requested_models import RequestedModels
 from .values.answer import Fact, Head, Usage
-from .values.decision import AttemptSummary, Candidate, Decision, Identity, Outcome, Placement, Refusal, Verdict
+from .values.decision import (
+    AttemptSummary,
+    Candidate,
+    Decision,
+    Finding,
+    Identity,
+    Outcome,
+    Placement,
+    Refusal,
+    Verdict,
+)
 from .values.http import Headers, Origin, PriorServing, Request
 
 _ID_LENGTH = 128  # characters of a client's own request id in the decision
@@ -117,6 +129,7 @@ class Exchange:
     retry_home_at: float = 0.0
     refusal: Refusal | None = None
     decision: Decision | None = None
+    shown: Callable[[str], str] = given_text.fit  # makes a name that its client gave fit for records and views
     _client_text: ClientText | None = None
 
     @property
@@ -225,10 +238,10 @@ def record_of(exchange: Exchange, lease: Lease, stamps: Stamps, now: float) -> A
         and not endpoint.suffix.endswith("/compact"),
         host=str(lease.origin),
         silent=sorted(provider.disabled_detectors),
-        model=lease.model or exchange.model,
+        model=exchange.shown(lease.model or exchange.model),
         stream=exchange.stream,
         dialect=endpoint.dialect,
-        suffix=endpoint.suffix,
+        suffix=exchange.shown(endpoint.suffix),
         at=Moment(0, now),
     )
 
@@ -236,7 +249,7 @@ def record_of(exchange: Exchange, lease: Lease, stamps: Stamps, now: float) -> A
 def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mode: str) -> Decision:
     """Return the decision about *exchange*, which ends *now*; *error* and *status* as for `Router.close`."""
     request, identity, attempt, verdict = exchange.request, exchange.identity, exchange.attempt, exchange.verdict
-    lease = attempt.lease if attempt else None
+    lease, shown = attempt.lease if attempt else None, exchange.shown
     refusal = exchange.refusal.code if exchange.refusal else ""
     placed = placement(exchange)
     first_byte = None if exchange.first_byte is None else round(exchange.first_byte - exchange.opened, 4)
@@ -246,17 +259,17 @@ def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mo
         request_id=lease.request_id if lease else "",
         exchange=exchange.id,
         client=request.client.name,
-        client_request_id=_client_request_id(request.headers),
+        client_request_id=shown(_client_request_id(request.headers)),
         account=lease.account.id if lease else "",
         provider=lease.account.provider.name if lease else "",
         pool=lease.pool if lease else "",
         dialect=request.endpoint.dialect,
-        method=request.method,
-        path=request.path.partition("?")[0],
-        model=exchange.model,
+        method=shown(request.method),
+        path=shown(request.path.partition("?")[0]),
+        model=shown(exchange.model),
         stream=exchange.stream,
         status=status if status is not None else (attempt.status or None) if attempt else None,
-        error=error or (attempt.error if attempt else "") or refusal,
+        error=shown(error or (attempt.error if attempt else "") or refusal),
         duration_seconds=round(now - exchange.opened, 4),
         first_byte_seconds=first_byte,
         tokens=attempt.usage if attempt else None,
@@ -270,12 +283,16 @@ def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mo
         verdict=verdict.kind,
         echo=verdict.echo,
         victim=verdict.victim,
-        findings=list(verdict.findings),
+        findings=[_shown(each, shown) for each in verdict.findings],
         mode=mode,
-        tool=client_tool.of(request.headers),
+        tool=shown(client_tool.of(request.headers)),
         moved_from=placed.moved_from,
         moved_because=placed.because,
     )
+
+
+def _shown(finding: Finding, shown: Callable[[str], str]) -> Finding:
+    return replace(finding, expected=shown(finding.expected), received=shown(finding.received))
 
 
 def _event_type(exchange: Exchange, verdict: Verdict, error: str, status: int | None) -> str:

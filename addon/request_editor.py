@@ -113,7 +113,7 @@ class RequestEditor:
         """Return the value of `{model_id}`, empty where the settings do not name it."""
         provider, model = lease.account.provider, lease.model
         found = provider.model_ids.get(model, "") or provider.model_ids.get(models.base(model), "")
-        key = provider.name, models.base(model)[:256]
+        key = provider.name, models.bounded(model)
         if model and not found and key not in self._unnamed and provider.stamp.uses("model_id"):
             self._unnamed[key] = None
             if self._config.mode == "serve":

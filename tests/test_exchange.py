@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
-from patchbay import dialects
+from patchbay import dialects, given_text
 from patchbay.body import Body
-from patchbay.exchange import Exchange, continued_thread, decide
+from patchbay.correlation import Stamps
+from patchbay.exchange import Exchange, continued_thread, decide, record_of
 from patchbay.identity.signals import SIGNALS
 from patchbay.values.answer import Fact, Head, Usage
 from patchbay.values.decision import Outcome, Refusal, Verdict
@@ -128,6 +130,23 @@ def test_a_decision_has_the_ids_the_times_and_the_counts() -> None:
         {"account": lease.account.id, "request_id": lease.request_id, "status": 200, "outcome": "ok", "seconds": 0.25}
     ]
     assert exchange.candidates == lease.candidates
+
+
+@pytest.mark.parametrize("name", ["\ud83d", "a\nb\x1b[31m\u202ec", "m" * 2_000_000, "sk-own"])
+def test_names_of_the_client_are_bounded_printable_and_without_its_key(name: str) -> None:
+    """They stand in the journal, in flows, and in memory as long as the conversation; routing uses the name itself."""
+    exchange = begun(
+        path="/v1/chat/completions/" + name.replace("\ud83d", "\udcff"), body={"model": name}, user_agent=name
+    )
+    exchange.shown = lambda text: given_text.fit(text, lambda found: found.replace("sk-own", "covered"))
+    record = record_of(exchange, exchange.attempts[0].lease, Stamps(), 100.0)
+
+    found = decide(exchange, "", 101.0, status=200, mode="serve")
+
+    assert exchange.model == name
+    for text in (found.model, found.path, found.method, found.tool, record.model, record.suffix):
+        assert len(text) <= 256 and text.isprintable() and "sk-own" not in text
+    assert msgspec.json.encode(found)
 
 
 def test_what_the_client_got_goes_before_what_the_upstream_said() -> None:

@@ -17,8 +17,8 @@ ADDON = Path(__file__).parent.parent / "addon"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
-        "needs body bounded keyed json_splice content_coding secret_patterns logins form_data media_types"
-        " visible_text".split()
+        "needs body bounded keyed given_text json_splice content_coding secret_patterns logins form_data"
+        " media_types visible_text".split()
     ),
     frozenset({"values"}),
     frozenset({"dialects"}),

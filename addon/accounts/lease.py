@@ -71,7 +71,7 @@ class Ask:
     @property
     def model_key(self) -> Key:
         """The key of the home for this model alone, where the conversation's home does not serve it."""
-        return Key(self.pool, self.client.scope, self.identity.affinity, models.base(self.model)[:256] or "-")
+        return Key(self.pool, self.client.scope, self.identity.affinity, models.bounded(self.model) or "-")
 
     @property
     def conversation(self) -> str:

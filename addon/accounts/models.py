@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ..given_text import printable
 from ..requested_models import bare, matches
 from ..values.account import Account
 
@@ -38,7 +39,12 @@ def upstream(account: Account, model: str) -> str:
 
 def lane(account: Account, model: str) -> str:
     """Return the lane of *model* at *account*: the model that is meant, without its effort."""
-    return base(_through(account.models.aliases, model))[:_MAX_LANE]
+    return bounded(_through(account.models.aliases, model))
+
+
+def bounded(model: str) -> str:
+    """Return *model* without its effort, of bounded length and well-formed, as the name of a lane or a binding."""
+    return printable(base(model)[:_MAX_LANE])
 
 
 def _split(model: str) -> tuple[str, str]:

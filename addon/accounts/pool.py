@@ -434,7 +434,7 @@ class Accounts:
             self._cursors,
             in_flight=lambda account: self._in_flight[account],
             errors=lambda account: self.health.errors(account, now),
-            round=(ask.pool, models.base(ask.model)[:256]),
+            round=(ask.pool, models.bounded(ask.model)),
         )
 
     def _grant(self, ask: Ask, pick: _Pick, options: Sequence[Option], now: float) -> Lease:

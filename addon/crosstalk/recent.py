@@ -12,6 +12,7 @@ from .host_habits import BY_OUR_CLOCK, HostHabits
 from .request_summary import RequestSummary
 
 _JUST_ENDED, _SMALL = 32, 256 * 1024  # attempts, and bytes of a request of theirs
+_LONGEST = 256  # characters of a model that are compared
 _LIVE, _SENT, _MODELS, _RECEIVED = 10_000, 50_000, 20_000, 20_000
 
 
@@ -96,8 +97,8 @@ class RecentExchanges:
 
     def answers(self, host: str, asked: str, model: str) -> None:
         """Note that *host* answers a request for *asked* as *model*."""
-        self._models[host, asked, model] = None
+        self._models[host, asked[:_LONGEST], model[:_LONGEST]] = None
 
     def has_answered(self, host: str, asked: str, model: str) -> bool:
         """Whether `answers` was noted."""
-        return (host, asked, model) in self._models
+        return (host, asked[:_LONGEST], model[:_LONGEST]) in self._models

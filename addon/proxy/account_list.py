@@ -10,6 +10,7 @@ from ..accounts.status import AccountStatus
 from ..router import Router
 from ..values.account import Account
 from .control_answers import AccountShown, LaneShown
+from .terminal_text import clean
 
 
 def shown(router: Router, served: Mapping[str, int], now: float) -> list[AccountShown]:
@@ -22,7 +23,7 @@ def shown(router: Router, served: Mapping[str, int], now: float) -> list[Account
 
 
 def _account(router: Router, status: AccountStatus, account: Account | None, served: int, now: float) -> AccountShown:
-    lanes = [LaneShown(each.lane, each.state, each.reason, each.until) for each in status.lanes]
+    lanes = [LaneShown(clean(each.lane), each.state, each.reason, each.until) for each in status.lanes]
     return AccountShown(
         account=status.account,
         provider=status.provider,
@@ -50,5 +51,5 @@ def _reason(router: Router, status: AccountStatus, now: float) -> str:
     for lane, cooldown in sorted(found, key=lambda each: -each[1].until):
         cause, detail = refusals.cause_of_cooldown(cooldown.kind, cooldown.outcome)
         reason = refusals.reason(Absent(status.account, status.provider, cause, detail, cooldown.hinted))
-        models.setdefault(reason, []).extend([lane] if lane else [])
+        models.setdefault(reason, []).extend([clean(lane)] if lane else [])
     return "; ".join(f"{reason} for {', '.join(lanes)}" if lanes else reason for reason, lanes in models.items())

@@ -120,8 +120,16 @@ class ControlServer:
             return ControlAnswer(ok=False, error=f"the command failed in the proxy ({type(e).__name__}); see its log")
 
     async def _send(self, writer: asyncio.StreamWriter, answer: ControlAnswer) -> None:
-        writer.write(self._scrub(msgspec.json.encode(answer)) + b"\n")
+        writer.write(self._scrub(_encoded(answer)) + b"\n")
         await asyncio.wait_for(writer.drain(), WORK)
+
+
+def _encoded(answer: ControlAnswer) -> bytes:
+    try:
+        return msgspec.json.encode(answer)
+    except Exception as e:  # a text that is no Unicode, say; the peer is to learn that nothing comes
+        logger.warning("patchbay: an answer could not be written: %s", type(e).__name__, exc_info=_debugs())
+        return msgspec.json.encode(ControlAnswer(ok=False, error=f"the answer cannot be written ({type(e).__name__})"))
 
 
 def _debugs() -> bool:

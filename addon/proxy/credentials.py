@@ -25,6 +25,7 @@ from .. import keyed, logins, secret_patterns
 from ..bounded import BoundedMap
 from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..values.account import CredentialHeader, Secret
+from .key_cover import KeyCover
 from .passing_credentials import PassingCredentials
 from .redaction import MIN_COVERED, Redactor
 
@@ -102,6 +103,7 @@ class Credentials:
         self._cover: Redactor | None = Redactor(())
         self._message_cover: Redactor | None = self._cover
         self.passing = PassingCredentials()
+        self.texts = KeyCover(self.scrub_text, self._all_known)
         self._seal = secrets.token_bytes(32)
         self._withheld: tuple[set[str], set[str]] = set(), set()  # variables, values
         self.key_headers = PROTOCOL_KEYS  # of the settings, now or earlier: what carried a key is covered for good
@@ -170,6 +172,9 @@ class Credentials:
         if self._message_cover is None:
             self._message_cover = Redactor((*self._known, *(value[:_QUOTED] for value in self._known)))
         return self._message_cover
+
+    def _all_known(self) -> tuple[Redactor, Redactor]:
+        return self._cover_of_messages(), self.passing.redactor()
 
     def withhold(self, secrets: Iterable[Secret], variables: Iterable[str] = ()) -> None:
         """Let no child process inherit *secrets*, nor the environment *variables* besides theirs, from now on."""

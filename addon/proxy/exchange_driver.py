@@ -31,6 +31,7 @@ from . import own_responses
 from .answer_filter import AnswerFilter
 from .credentials import Credentials
 from .header_fields import HeaderFields, Raw, as_text
+from .key_cover import GivenNames
 from .redacted_heads import RedactedHeads, names_credential
 from .upstream_request import UpstreamRequest, check_destination
 from .websocket_layer import PatchbayWebsocket
@@ -101,6 +102,11 @@ class ExchangeDriver:
         self._lines: answer_urls.LineRewriter | None = None  # … while it streams
         self._body: bytes | None = None  # of the present attempt; None: the flow's own
         self.sent_with: tuple[str, ...] = ()  # the state of its account's secrets as it was sent
+
+    @property
+    def names(self) -> GivenNames:
+        """What makes the names that its client gave fit to be stored and shown."""
+        return GivenNames(self._around.keys.texts, self.redacted_heads.presented)
 
     @property
     def ready(self) -> bool:

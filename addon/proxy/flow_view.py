@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import wraps
 
 from mitmproxy import http
@@ -99,7 +100,7 @@ def comment(exchange: Exchange, decision: Decision) -> str:
     session; then why it moved, the evidence, the attempts before and the error.
     """
     needs_look = decision.verdict in _MARKS
-    found = exchange.verdict
+    found = replace(exchange.verdict, findings=tuple(decision.findings))
     only_seen = decision.mode == "shadow" and not decision.account and exchange.refusal is None
     parts = [
         *_by_whom(decision, only_seen=only_seen),

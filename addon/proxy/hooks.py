@@ -64,7 +64,7 @@ from .pending_connections import PendingConnections
 from .redacted_heads import placeholder
 from .request_head import RequestHead
 from .shadow import Passthrough, ShadowDriver
-from .terminal import KeyCover, Terminal
+from .terminal import Terminal
 from .websockets import WebSocketDriver
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Patchbay:
     def __init__(self) -> None:
         self._keys = Credentials()
         self._in_flight = InFlight(self._close)
-        self._terminal = Terminal(KeyCover(self._keys.scrub_text, self._keys.cover))
+        self._terminal = Terminal(self._keys.texts)
         self._lifecycle = Lifecycle(self._keys, self._in_flight, self._terminal)
         commands = PatchbayCommands(self._lifecycle, self._keys, self._in_flight)
         self.addons = [PassingBodyHooks(), commands, self._terminal]  # mitmproxy takes them for addons of ours
@@ -316,6 +316,7 @@ class Patchbay:
             flow.response = None if driver.shadow else driver.error_response(opened)
             return
         driver.exchange = opened
+        opened.shown = driver.names
         self._in_flight.flows[driver] = flow
         service.log.opened(flow, opened)
         if service.store.shared and service.router.is_new(opened, time.time()):

@@ -37,9 +37,13 @@ class PassingCredentials:
 
     def without_known(self, data: bytes) -> bytes:
         """Return *data* with every known credential covered, in whatever spelling."""
+        return self.redactor().scrub(data)
+
+    def redactor(self) -> Redactor:
+        """Return what covers every known credential; another one once there are others."""
         if self._redactor is None:
             self._redactor = Redactor(value.decode("latin-1") for value in self._known if value.isascii())
-        return self._redactor.scrub(data)
+        return self._redactor
 
     def without(self, data: bytes, *, conversation: bool, asked: bool = False) -> bytes:
         """

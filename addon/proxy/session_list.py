@@ -7,9 +7,11 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from .. import secret_patterns
 from ..accounts.bindings import Binding
 from ..bounded import BoundedMap
 from ..exchange import Exchange
+from ..given_text import printable
 from ..values.decision import Candidate, Decision, Evidence, Refusal, session_name
 from . import terminal_lines
 from .control_answers import MoveShown, SessionShown, TokenTotals, Totals
@@ -103,7 +105,7 @@ class SessionList:
         try:
             if decision.is_handshake:
                 return
-            refusal = exchange.refusal.message if exchange.refusal else ""
+            refusal = _told(exchange.refusal)
             self._count(decision, is_reached=exchange.is_answered or _is_reached(decision))
             if _is_failed(decision):
                 self._last_failure = refusal or terminal_lines.reason(decision)
@@ -117,7 +119,7 @@ class SessionList:
     def refused(self, refusal: Refusal) -> None:
         """Count a request that was refused before it became an exchange."""
         self._refused += 1
-        self._last_failure = refusal.message
+        self._last_failure = _told(refusal)
 
     def totals(self) -> Totals:
         """Return the totals since the start."""
@@ -183,6 +185,11 @@ def named(name: str, among: Sequence[SessionShown]) -> list[SessionShown]:
     """Return the conversations *among* these whose name begins with *name*: a short name, or all of an affinity."""
     wanted = name.strip().lower()
     return [each for each in among if wanted and each.session.startswith(wanted[:_FULL_LENGTH])]
+
+
+def _told(refusal: Refusal | None) -> str:
+    """Return the message of *refusal*; a model in it may have any name, also that of a key."""
+    return secret_patterns.covered(printable(refusal.message)) if refusal else ""
 
 
 def _shown(affinity: str, row: _Row, binding: Binding | None) -> SessionShown:

@@ -22,11 +22,11 @@ from mitmproxy.utils import vt_codes
 
 from .. import client_tool
 from ..accounts.changes import AccountChange
-from ..bounded import BoundedMap
 from ..router import Router
 from ..values.decision import Decision, Refusal
 from . import client_connections, option_defaults, start_lines, terminal_json, terminal_lines, terminal_text
 from .header_fields import read
+from .key_cover import KeyCover
 from .line_writer import LineWriter
 from .terminal_lines import LineStyle
 from .terminal_log import LogLines, hides_connections
@@ -39,7 +39,6 @@ _TOGETHER = 0.05  # seconds in which changes of accounts are collected
 _FULL_WIDTH = 1_000  # cells: more than a terminal has
 _LEVELS = {"error": logging.ERROR, "warn": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
-_REMEMBERED, _LONGEST_REMEMBERED = 1_000, 200  # texts, and characters of each
 Lines = Callable[[LineStyle], str]
 JsonLines = Callable[[], terminal_json.JsonLine]
 
@@ -57,29 +56,6 @@ def _shown[**Given](show: Callable[Concatenate[Terminal, Given], None]) -> Calla
                 logger.warning("patchbay: a line could not be shown: %s", type(e).__name__)
 
     return guarded
-
-
-class KeyCover:
-    """
-    Covers in lines the values that *scrub* knows; *known* is another object once it knows others.
-
-    The search costs as much as a line, and the texts of an exchange are nearly always those of an earlier one.
-    """
-
-    def __init__(self, scrub: Callable[[str], str], known: Callable[[], object]) -> None:
-        self._scrub = scrub
-        self._known = known
-        self._searched: object = None  # what was known when `_harmless` was searched
-        self._harmless: BoundedMap[tuple[str, ...], bool] = BoundedMap(_REMEMBERED)
-
-    def over(self, line: str, texts: tuple[str, ...] = ()) -> str:
-        """Return *line*, covered; *texts* are all that is in it of others (empty: not known)."""
-        if self._searched is not (known := self._known()):
-            self._searched = known
-            self._harmless.clear()
-        if texts and texts not in self._harmless and max(map(len, texts)) <= _LONGEST_REMEMBERED:
-            self._harmless[texts] = self._scrub(joined := "\n".join(texts)) == joined
-        return line if texts and self._harmless.get(texts) else self._scrub(line)
 
 
 class Terminal:

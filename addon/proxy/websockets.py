@@ -221,6 +221,7 @@ class WebSocketDriver:
             self._refuse(message, opened)
             return
         opened.is_first_on_socket = not self._has_answered
+        opened.shown = self._driver.names
         self._exchanges.append(opened)
         self._last_exchange = opened
         self._message_places[opened.id] = [self._position(), -1, -1]

@@ -27,10 +27,14 @@ def of(flow: http.HTTPFlow, driver: ExchangeDriver) -> dict[str, Any]:
     exchange = driver.exchange
     if exchange is None or not exchange.attempts or driver.shadow:
         return {}
-    found: dict[str, Any] = dict(_by_patchbay(exchange))
-    if edited := dict(_by_user(flow, driver, exchange)):
+    found: dict[str, Any] = _shown(exchange, _by_patchbay(exchange))
+    if edited := _shown(exchange, _by_user(flow, driver, exchange)):
         found["edited"] = edited
     return found
+
+
+def _shown(exchange: Exchange, edits: Iterator[tuple[str, list[str]]]) -> dict[str, list[str]]:
+    return {kind: list(map(exchange.shown, names)) for kind, names in edits}
 
 
 def _by_patchbay(exchange: Exchange) -> Iterator[tuple[str, list[str]]]:

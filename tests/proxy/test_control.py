@@ -26,6 +26,8 @@ async def echo(name: str, arguments: Sequence[str]) -> object:
         raise ControlFailed("there is no account nine; there are: one")
     if name == "fail":
         raise RuntimeError("sk-a-secret")
+    if name == "broken":
+        return "\ud83d"
     if name == "wait":
         await asyncio.sleep(60)
     return [name, *arguments]
@@ -260,3 +262,11 @@ def test_a_proxy_that_ends_before_it_answers_is_said(tmp_path: Path) -> None:
 
 def test_nothing_listens_at_a_path_that_is_not_there_however_long(tmp_path: Path) -> None:
     assert not control_socket.is_live(tmp_path / ("a" * 200))
+
+
+@in_loop
+async def test_an_answer_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    async with server(tmp_path) as path:
+        found = await sent(path, b'{"command": "broken"}\n', b'{"command": "status"}\n')
+
+    assert [each["ok"] for each in found] == [False, True] and "cannot be written" in str(found[0]["error"])

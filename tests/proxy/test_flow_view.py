@@ -22,7 +22,7 @@ def decided(kind: str = "clean", **more: Any) -> tuple[Any, Any]:
     members = {
         "mode": "serve", "account": "one", "binding": "hit", "tier": "codex", "session": "0123456789abcdef",
         "attempts": [SimpleNamespace(account="one", outcome="ok")], "error": "", "verdict": kind, "tokens": None,
-        "moved_from": "", "moved_because": "", "provider": "anthropic", "model": "sim-1",
+        "moved_from": "", "moved_because": "", "findings": [], "provider": "anthropic", "model": "sim-1",
     }  # fmt: skip
     verdict: Any = kind
     refusal = more.pop("refusal", None)
@@ -74,7 +74,7 @@ def test_what_matters_fits_a_narrow_column() -> None:
 def test_a_verdict_stands_first_only_where_it_needs_a_look(kind: str, begins: str) -> None:
     exchange, decision = decided(kind)
     found = Finding("tag", "ids", "proof", "body id", "ours", "theirs", "0011", victim_session="ffeeddccbbaa")
-    exchange.verdict = Verdict(exchange.verdict.kind, (found,), "body", "0011")
+    exchange.verdict, decision.findings = Verdict(exchange.verdict.kind, (found,), "body", "0011"), [found]
     told = flow_view.comment(exchange, decision)
 
     assert told.startswith(begins)
@@ -168,7 +168,7 @@ def test_one_search_finds_both_sides_of_a_crosstalk() -> None:
     receiver, victim, other = tflow.tflow(), tflow.tflow(), tflow.tflow()
     exchange, decision = decided("crosstalk", session="e718a2c40b1d4f6e")
     found = Finding("tag", "ids", "proof", "body id", "pb1-theirs", "pb1-own", "0011", victim_session="1d31dd26ffff")
-    exchange.verdict = Verdict("crosstalk", (found,), "", "0011")
+    exchange.verdict, decision.findings = Verdict("crosstalk", (found,), "", "0011"), [found]
     flow_view.show(receiver, exchange, decision)
     flow_view.show_leak(victim, LEAK)
     flow_view.show(victim, *decided(session="1d31dd26ffffffff"))

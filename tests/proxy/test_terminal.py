@@ -17,7 +17,8 @@ from mitmproxy.proxy import mode_servers, server
 from mitmproxy.test import taddons, tflow
 
 from patchbay.proxy import start_lines, terminal
-from patchbay.proxy.terminal import KeyCover, Terminal
+from patchbay.proxy.key_cover import KeyCover
+from patchbay.proxy.terminal import Terminal
 from patchbay.proxy.terminal_lines import LineStyle
 from patchbay.proxy.terminal_log import LogLines
 from patchbay.router import Router

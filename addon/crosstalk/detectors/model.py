@@ -32,7 +32,7 @@ def other_model(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Findin
     if ctx.status >= 400 or not isinstance(fact.value, str):
         return
     wanted, got = plain(request.model), plain(fact.value)
-    rule = f"model {request.model[:128]}"
+    rule = f"model {ctx.record.model[:128]}"  # the name as it may be kept and shown
     if alike(wanted, got):
         ctx.kept.add(rule)
         return
@@ -44,7 +44,7 @@ def other_model(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Findin
     ctx.broke(rule, now)
     other = _requested_by(ctx, fact.value)
     strength: FindingStrength = "strong" if other is not None and ctx.stands(rule, RUN_EXPLAINED) else "weak"
-    yield finding("model", FAMILY, strength, fact, request.model, other)
+    yield finding("model", FAMILY, strength, fact, ctx.record.model, other)
 
 
 def plain(name: str) -> str:

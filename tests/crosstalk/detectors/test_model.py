@@ -106,7 +106,7 @@ def test_a_request_that_names_no_model_is_answered_by_any(asked: RequestSummary 
 
 @pytest.mark.parametrize("got", ["", "-latest", "vendor/"])
 def test_a_name_of_nothing_but_a_tag_is_no_other_model(got: str) -> None:
-    ctx = context(request(model="mine-7b"))
+    ctx = context(request(model="mine-7b"), model="mine-7b")
     beside(ctx, "b", request())
 
     assert found(ctx, "model", Fact("model", got, "body model")) == []

@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from .. import secret_patterns
@@ -21,12 +23,12 @@ from ..launch import unwritten
 from ..proxy import control_socket, environment
 from ..proxy.control_socket import ControlFailed
 from ..settings import reader
-from ..settings.settings import Config
 from ..visible_text import visible
 from . import doctor_accounts, doctor_ask, doctor_machine, doctor_tools
 from .examined import DEFAULT_ADDRESS, ExaminedMachine, MachineFault, RunningAddresses
 from .inputs import EXIT_FOUND
 
+_STATE = re.compile(rb"^state:[ \t]*[\"']?([^\"'#\r\n]+)", re.MULTILINE)  # in settings that cannot be read
 Check = Callable[[ExaminedMachine], Iterator[MachineFault]]
 
 
@@ -41,10 +43,25 @@ def settings(machine: ExaminedMachine) -> Iterator[MachineFault]:
             level, f"there are no settings at {machine.file}{runs * bool(machine.running)}", "patchbay init"
         )
     for mistake in machine.mistakes:
-        yield MachineFault("problem", mistake, f"correct that line, then: patchbay check {machine.file}")
+        yield MachineFault("problem", mistake, _mend(machine.file))
+    for running in machine.running if machine.mistakes else ():
+        told = f"the proxy of pid {running.pid} keeps its last good settings"
+        yield MachineFault("note", told, "")
     for warning in machine.settings.warnings if machine.settings else ():
         if "environment variable" not in warning:  # `keys` tells of those
-            yield MachineFault("warning", warning, f"correct that line, then: patchbay check {machine.file}")
+            yield MachineFault("warning", warning, _mend(machine.file))
+
+
+def _mend(file: Path) -> str:
+    """Return what mends the settings at *file*."""
+    name = quote(str(file))
+    if file.is_dir():
+        return f"mv {name} {quote(f'{file}.old')}; patchbay init {name}"
+    if not file.exists():
+        return f"patchbay init {name}"
+    if not os.access(file, os.R_OK):
+        return f"chmod u+r {name}"
+    return f"correct that line, then: patchbay check {name}"
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
@@ -62,6 +79,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("clock", doctor_machine.clock),
     ("TLS key log", doctor_machine.key_log),
     ("base URLs of tools", doctor_tools.base_urls),
+    ("settings of tools", doctor_tools.settings),
     ("proxy variables", doctor_tools.proxy_variables),
     ("switches of tools", doctor_tools.switches),
 )
@@ -87,24 +105,31 @@ def look(named: str | None, home: Path, folder: Path) -> ExaminedMachine:
     machine = ExaminedMachine(dict(os.environ), home, folder, file, now=time.time())
     if made := unwritten.in_place_of(file, named, machine.env):
         found = reader.load(made.text, str(file), env=machine.env)
-        return replace(machine, settings=found, unwritten=made.told(), running=_running(found, machine))
+        machine = replace(machine, settings=found, unwritten=made.told())
+        return replace(machine, running=_running(machine))
     try:
         text = environment.text_of(file)
     except OSError as e:
         missing = isinstance(e, FileNotFoundError) and named is None
-        if missing:
-            return replace(machine, running=_running(Config(()), machine))
-        return replace(machine, mistakes=(environment.told(e, file),))
+        mistakes = () if missing else (_unreadable(e, file),)
+        return replace(machine, mistakes=mistakes, running=_running(machine))
     try:
-        found = reader.load(text, str(file), env=machine.env)
+        machine = replace(machine, settings=reader.load(text, str(file), env=machine.env))
     except reader.ConfigError as e:
-        return replace(machine, mistakes=tuple(str(e).splitlines()))
-    return replace(machine, settings=found, running=_running(found, machine))
+        state = _STATE.search(text)
+        machine = replace(
+            machine, mistakes=tuple(str(e).splitlines()), named_state=os.fsdecode(state[1]).strip() if state else ""
+        )
+    return replace(machine, running=_running(machine))
 
 
-def _running(found: Config, machine: ExaminedMachine) -> tuple[RunningAddresses, ...]:
+def _unreadable(e: OSError, file: Path) -> str:
+    return f"no file {file}" if isinstance(e, FileNotFoundError) else f"{file}: {e.strerror or e}"
+
+
+def _running(machine: ExaminedMachine) -> tuple[RunningAddresses, ...]:
     told = []
-    for proxy in control_socket.running(Path(found.state).expanduser(), machine.env):
+    for proxy in control_socket.running(machine.state(), machine.env):
         try:
             status = control_socket.ask(proxy.path, "status", patience=2.0)
             trusted = [status.get(name, "") for name in ("trusted_ca", "trusted_confdir")]

@@ -6,7 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
+from shlex import quote
 
 from .. import state
 from ..proxy import credentials, environment
@@ -14,8 +16,9 @@ from ..proxy.persistence import VARIABLE, store_of
 from ..settings.settings import Config
 from ..store import StoreError, file_of
 from ..values.account import Account, Secret
+from ..values.http import is_loopback
 from . import inputs
-from .examined import ExaminedMachine, MachineFault
+from .examined import ExaminedMachine, MachineFault, place
 from .inputs import CommandError
 
 _OF_ACCOUNT = re.compile(r"(?:.*: )?accounts\[\d+\]\.(?:key|login|headers)")
@@ -77,6 +80,11 @@ def accounts(machine: ExaminedMachine) -> Iterator[MachineFault]:
         yield MachineFault(
             "problem", "no account is enabled", f"enabled: true at {settings.accounts[0].id} in the settings"
         )
+    for account in _enabled(machine) if machine.running else ():
+        origin = account.origin
+        if origin and is_loopback(origin.host) and origin.port in [place(each)[1] for each in machine.addresses()]:
+            told = f"account {account.id}: its base_url is this proxy itself, port {origin.port}"
+            yield MachineFault("problem", told, f"name its provider in `base_url` of {account.id}")
 
 
 def store(machine: ExaminedMachine) -> Iterator[MachineFault]:
@@ -85,21 +93,33 @@ def store(machine: ExaminedMachine) -> Iterator[MachineFault]:
         resting = _resting(machine)
     except (StoreError, CommandError, OSError) as e:
         what = f"the store cannot be used: {str(e) or type(e).__name__}"
-        yield MachineFault("problem", what, "start its server, or correct `store:` in the settings")
+        yield MachineFault("problem", what, _mend_store(machine))
         return
     for name, until in resting.items():
         yield MachineFault("warning", f"account {name} rests until {_time(until)}", f"patchbay wake {name}")
 
 
+def _store_url(machine: ExaminedMachine) -> str:
+    """Return the URL of the store; `patchbay run` has a file in the state folder where none is named."""
+    named = machine.settings.store if machine.settings else ""
+    return named or machine.env.get(VARIABLE, "") or "sqlite"
+
+
+def _mend_store(machine: ExaminedMachine) -> str:
+    file = file_of(_store_url(machine), machine.state())
+    if file is None:
+        return "start its server, or correct `store:` in the settings"
+    return f"mv {quote(str(file))} {quote(f'{file}.old')}  (which account a conversation has is then forgotten)"
+
+
 def _resting(machine: ExaminedMachine) -> dict[str, float]:
     """Return until when each account rests, as the store has it. Raises what a store raises."""
-    settings, folder = machine.settings, machine.state()
-    url = (settings.store if settings else "") or machine.env.get(VARIABLE, "")
+    settings, folder, url = machine.settings, machine.state(), _store_url(machine)
     file = file_of(url, folder)
-    unread = not url or (file and not file.exists())  # opening it would make the file
+    unread = file and not file.exists()  # opening it would make the file
     if settings is None or unread or not (folder / "master.key").exists():
         return {}
-    opened = store_of(settings, inputs.existing_key(folder))[1]
+    opened = store_of(replace(settings, store=url), inputs.existing_key(folder))[1]
     if opened is None:
         return {}
     until: dict[str, float] = {}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from ..tool_recipes import BASE_PATHS
 from ..values.http import is_loopback
 from .examined import ExaminedMachine, MachineFault, place
 
+_ODD = (ValueError, AttributeError, TypeError)  # a tool's file may be anything
 _LARGEST = 4 << 20  # bytes of a settings file
 _LINE = re.compile(r"^\s*(?:export\s+)?([A-Z_][A-Z0-9_]*)\s*=\s*[\"']?([^\"'\s#]+)", re.MULTILINE)
 _COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
@@ -56,12 +58,32 @@ def found(machine: ExaminedMachine) -> Iterator[NamedUrl]:
     for name, path in BASE_PATHS.items():
         if value := machine.env.get(name, ""):
             yield NamedUrl(name, path, value, f"export {name}={{url}}")
+    for file, read in _files(machine):
+        with suppress(OSError, *_ODD):  # `settings` tells of it
+            yield from read(file, file.read_text(encoding="utf-8"))
+
+
+def settings(machine: ExaminedMachine) -> Iterator[MachineFault]:
+    """Settings files of tools that hold something else."""
+    for file, read in _files(machine):
+        try:
+            list(read(file, file.read_text(encoding="utf-8")))
+        except OSError as e:
+            yield MachineFault("warning", f"{file} cannot be read: {e.strerror or e}", f"chmod u+r {quote(str(file))}")
+        except _ODD as e:
+            line = f" (line {e.lineno})" if isinstance(e, json.JSONDecodeError) else ""
+            told = f"{file} is damaged{line}, so a tool may not find its base URL there"
+            yield MachineFault("warning", told, f"correct it, or move it away: {quote(str(file))}")
+
+
+def _files(machine: ExaminedMachine) -> Iterator[tuple[Path, Callable[[Path, str], Iterator[NamedUrl]]]]:
+    """Yield the settings files of known tools in the home and in this folder, each with what reads it."""
     for path, read in _FILES:
-        for root in (machine.home, machine.folder):
+        for root in dict.fromkeys((machine.home, machine.folder)):
             file = root / path
-            with suppress(OSError, ValueError, AttributeError, TypeError):  # a tool's file may be anything
+            with suppress(OSError):
                 if file.is_file() and file.stat().st_size <= _LARGEST:
-                    yield from read(file, file.read_text(encoding="utf-8"))
+                    yield file, read
 
 
 def _of(named: NamedUrl, machine: ExaminedMachine) -> Iterator[MachineFault]:

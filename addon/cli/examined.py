@@ -48,8 +48,8 @@ class ExaminedMachine:
     This machine, for one user at *now*: the environment, the home, the folder where the command runs.
 
     *file* is the settings file; *settings* is None where it cannot be read, and *mistakes* say why (empty: it is not
-    there). *unwritten* says which keys stand in for a file that is not there. *running* are the proxies of these
-    settings that run now.
+    there); *named_state* is the state folder that it names all the same. *unwritten* says which keys stand in for a
+    file that is not there. *running* are the proxies of these settings that run now.
     """
 
     env: Mapping[str, str] = field(repr=False)
@@ -61,10 +61,12 @@ class ExaminedMachine:
     running: tuple[RunningAddresses, ...] = ()
     unwritten: str = ""
     now: float = 0.0
+    named_state: str = ""
 
     def state(self) -> Path:
         """Return the state folder."""
-        return Path((self.settings or Config(())).state).expanduser()
+        named = self.settings.state if self.settings else self.named_state
+        return Path(named or Config(()).state).expanduser()
 
     def addresses(self, kind: str = "") -> tuple[str, ...]:
         """Return the addresses of the running proxies, of one *kind*; where none runs, the one that it would have."""

@@ -183,6 +183,8 @@ def _end(proxy: ProxyProcess, line: CommandLine) -> None:
     if found is not None and not line.quiet:
         for text in summary.lines(found.totals, looked=line.look):
             _say(visible(text))
+        if found.store_fault:
+            _say(visible(f"nothing was kept for the next run: {found.store_fault}"))
     if found is not None and summary.is_flagged(found.totals):
         _say(f"the proxy's log: {proxy.log}")
     elif proxy.exit_code:

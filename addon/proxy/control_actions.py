@@ -56,6 +56,7 @@ class ControlActions:
             mode=service.router.config.shown_mode,
             uptime_seconds=round(time.monotonic() - self._began, 1),
             totals=service.sessions.totals(),
+            store_fault=service.store.fault,
             trusted_ca=ctx.options.ssl_verify_upstream_trusted_ca or "",
             trusted_confdir=ctx.options.ssl_verify_upstream_trusted_confdir or "",
         )

@@ -40,7 +40,8 @@ class ProxyStatus(msgspec.Struct, frozen=True):
     The answer to `status`. *addresses* are those that clients use, and *kinds* what each is to them, in the same order.
 
     A kind is `base` (in the place of a provider), `proxy` (an HTTP proxy) or empty. *in_flight* counts exchanges.
-    *trusted_ca* and *trusted_confdir* hold the CAs by which providers are trusted (empty: none, or not told).
+    *store_fault* says why the store cannot be used (empty: it can). *trusted_ca* and *trusted_confdir* hold the CAs by
+    which providers are trusted (empty: none, or not told).
     """
 
     pid: int = 0
@@ -51,6 +52,7 @@ class ProxyStatus(msgspec.Struct, frozen=True):
     mode: str = "serve"
     uptime_seconds: float = 0.0
     totals: Totals = Totals()
+    store_fault: str = ""
     trusted_ca: str = ""
     trusted_confdir: str = ""
 

@@ -96,6 +96,7 @@ def status(found: ProxyStatus) -> list[str]:
         ("accounts", served or "none was used"),
         ("tokens", tokens(totals.tokens)),
         ("verdicts", verdicts or "none"),
+        *(("store", f"cannot be used: {fault}") for fault in (found.store_fault,) if fault),
     ])  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from ..values.account import Secret
 from . import credentials
 from .credentials import KeyUnavailable
 from .persistence import VARIABLE
+from .release import CALLED
 
 _LARGEST = 16 * 1024 * 1024  # bytes of a settings file
 _HANDED_OVER = (Path("/dev/fd"), Path("/proc/self/fd"))  # a shell's `<(…)`
@@ -79,7 +80,7 @@ def told(e: Exception, path: Path) -> str:
         return f"{e.filename}: {e.strerror}" if e.strerror else str(e)
     wrong = f"no file {path}" if isinstance(e, FileNotFoundError) else f"{path}: {e.strerror}"
     there = "name the settings (in mitmproxy: --set patchbay_config=FILE), or set $PATCHBAY_CONFIG"
-    return f"{wrong}; {there}, or copy config.example.yaml to ./config.yaml"
+    return f"{wrong}; {there}, or make them: {CALLED} init"
 
 
 def problems(settings: Config, env: Mapping[str, str]) -> tuple[Problem, ...]:

@@ -46,6 +46,11 @@ class Persistence:
             self._behind = WriteBehind(store, url.partition(":")[0])
             self._begin(self._behind)
 
+    @property
+    def fault(self) -> str:
+        """Why the store cannot be used now; empty: it can, or there is none."""
+        return self._behind.fault if self._behind else ""
+
     def start(self) -> None:
         """Read news and write changes from now on; to be called in the loop."""
         if self._behind is not None and self._task is None:

@@ -90,8 +90,10 @@ class SqliteStore:
                 yield file
         except (sqlite3.Error, OSError) as e:
             self.close()
-            if self._opened_as and getattr(e, "sqlite_errorcode", None) in _BROKEN:  # it was a store before
-                raise StoreError(f"{self._path}: {e}; {self._set_aside()}") from e
+            if getattr(e, "sqlite_errorcode", None) in _BROKEN:
+                was_store = self._opened_as is not None  # only then it is ours to rename
+                what = self._set_aside() if was_store else "move it away, and it is made anew"
+                raise StoreError(f"{self._path}: {e}; {what}") from e
             raise StoreError(f"{self._path}: {e}") from e
 
     def _opened(self) -> sqlite3.Connection:

@@ -40,6 +40,7 @@ class WriteBehind:
         self._first_read = threading.Event()
         self._ended = threading.Event()
         self._failing = False
+        self.fault = ""  # why the store cannot be used now
         self._recovered = False
         self._thread = threading.Thread(target=self._work, name="patchbay-store", daemon=True)
         self._thread.start()
@@ -124,7 +125,7 @@ class WriteBehind:
         with self._lock:
             self._out = out | self._out
         if not self._failing:
-            reason = secret_patterns.covered(str(e)) if isinstance(e, StoreError) else type(e).__name__
+            self.fault = reason = secret_patterns.covered(str(e)) if isinstance(e, StoreError) else type(e).__name__
             logger.warning("the store (%s) is unavailable; continuing without it: %s", self._name, reason)
         self._failing = True
 
@@ -134,6 +135,7 @@ class WriteBehind:
         if self._failing:
             logger.info("the store (%s) is available again", self._name)
             self._recovered = True
+            self.fault = ""
         self._failing = False
 
 

@@ -18,6 +18,7 @@ from patchbay.cli import doctor, doctor_machine, doctor_tools, examined
 from patchbay.cli.examined import ExaminedMachine, MachineFault, RunningAddresses
 from patchbay.cli.main import main
 from patchbay.needs import NEEDS
+from patchbay.proxy.control_socket import RunningProxy
 
 from ..simulator import Simulator, simulator_thread
 
@@ -137,9 +138,26 @@ def no_redis(bench: Bench) -> None:
     bench.more("store: env:NO_SUCH_STORE\n")
 
 
+def folder_of_settings(bench: Bench) -> None:
+    (bench.home / "config.yaml").unlink()
+    (bench.home / "config.yaml").mkdir()
+
+
+def damaged_store(bench: Bench) -> None:
+    from patchbay.store import master_key
+
+    master_key(bench.state)
+    bench.write("state/state.db", "no database" * 1000)
+
+
 HERE = "http://127.0.0.1:8080"
 FAULTS: dict[str, tuple[Callable[[Bench], object], str, str]] = {
-    "no settings": (lambda bench: (bench.home / "config.yaml").unlink(), "no file", "correct that line"),
+    "no settings": (lambda bench: (bench.home / "config.yaml").unlink(), "no file", "patchbay init "),
+    "a folder in its place": (folder_of_settings, "is a folder", "patchbay init "),
+    "a key for all": (file("key", "sk-ant-9876543210fedcba", 0o644), "by its owner only", "chmod 600 "),
+    "a damaged store": (damaged_store, "file is not a database", "mv "),
+    "a damaged file of a tool": (file(".claude/settings.json", '{"env": {"a": \n'), "damaged (line 2)", "correct"),
+    "another file of a tool": (file(".codex/config.toml", "model_providers = [1]\n"), "is damaged", "correct"),
     "a mistake": (lambda bench: bench.more("colour: red\n"), "colour", "patchbay check"),
     "no variable": (lambda bench: bench.env.pop("KEY_ONE"), "account one: env:KEY_ONE: is not set", "export KEY_ONE=…"),
     "an empty key": (file("key", ""), "account two: file:", "put the key into "),
@@ -218,6 +236,33 @@ def test_a_port_that_another_program_has_is_named(bench: Bench, monkeypatch: pyt
     assert f"port {number} is in use by " in found.what and found.mend.endswith(str(number + 1))
     if Path("/proc/net/tcp").exists():
         assert f"(pid {os.getpid()})" in found.what
+
+
+def test_a_running_proxy_is_known_when_its_settings_are_broken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not be taken for a stranger on its own port, which is to be ended."""
+    monkeypatch.setattr(doctor_machine, "_is_free", lambda host, number: False)
+    status = {"addresses": [HERE], "kinds": ["base"], "pid": 4711}
+    of_state = {bench.state: [RunningProxy(bench.state / "control-4711.sock", 4711)]}
+    monkeypatch.setattr(doctor.control_socket, "running", lambda folder, env: of_state.get(folder, []))
+    monkeypatch.setattr(doctor.control_socket, "ask", lambda path, command, patience: status)
+
+    for broken in ("colour: red\n", "accounts: [\n"):
+        bench.write("config.yaml", SETTINGS.format(state=bench.state, folder=bench.home) + broken)
+        found = bench.found(monkeypatch)
+        assert [each.what for each in found if each.level == "note"] == [
+            "the proxy of pid 4711 keeps its last good settings"
+        ]
+        assert all(str(bench.home / "config.yaml") in each.what for each in found if each.level != "note")
+
+
+def test_an_account_that_leads_to_the_proxy_itself_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking(bench, f"{HERE}/v1")
+    at = bench.machine(monkeypatch)
+    assert list(doctor.doctor_accounts.accounts(at)) == []  # a server of the user may run there
+    [found] = doctor.doctor_accounts.accounts(replace(at, running=(RunningAddresses((HERE,), ("base",), 1),)))
+    assert (
+        found.what == "account one: its base_url is this proxy itself, port 8080" and "`base_url` of one" in found.mend
+    )
 
 
 def test_our_own_proxy_may_have_the_port(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,7 +436,8 @@ def test_a_check_that_fails_leaves_the_others(bench: Bench, monkeypatch: pytest.
 @pytest.mark.parametrize("name", [name for name, _ in doctor_tools._FILES])
 def test_a_tool_s_file_may_be_anything(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     bench.write(name, text)
-    assert all(each.level == "note" and "leads to no server" in each.what for each in bench.found(monkeypatch))
+    known = ("leads to no server", f"{bench.home / name} is damaged")
+    assert all(any(each in found.what for each in known) for found in bench.found(monkeypatch))
 
 
 def test_the_command_has_exit_codes_and_json(

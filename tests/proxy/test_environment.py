@@ -12,6 +12,7 @@ import pytest
 
 from patchbay.cli.main import main
 from patchbay.proxy import environment
+from patchbay.proxy.release import CALLED
 from patchbay.settings import reader
 from patchbay.store import DEFAULT_FILE
 
@@ -446,7 +447,7 @@ def test_a_store_in_the_state_folder_that_cannot_be_written_is_said(
 
 HINT = (
     "; name the settings (in mitmproxy: --set patchbay_config=FILE), or set $PATCHBAY_CONFIG, "
-    "or copy config.example.yaml to ./config.yaml"
+    f"or make them: {CALLED} init"
 )
 
 

@@ -135,7 +135,7 @@ def test_a_journal_that_another_process_has_open_goes_with_the_broken_file(store
 
 def test_a_file_that_was_never_a_store_is_left_alone(store: SqliteStore, file: Path) -> None:
     overwrite(file)
-    with pytest.raises(StoreError, match=r"file is not a database\Z"):
+    with pytest.raises(StoreError, match=r"file is not a database; move it away, and it is made anew\Z"):
         store.news(NOW)
 
     assert file.read_bytes().startswith(b"no database")

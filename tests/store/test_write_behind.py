@@ -243,6 +243,7 @@ def test_the_reason_of_a_failure_is_said_without_secrets(
     assert not running.wait_for_first_read(LONG)
     running.close(LONG)
 
+    assert running.fault == reason
     assert [line.getMessage() for line in caplog.records] == [
         f"the store (fake) is unavailable; continuing without it: {reason}"
     ]

@@ -176,6 +176,9 @@ def _upgrades_oddly(headers: Headers) -> bool:
 
 def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
     bare = arrival.path.partition("?")[0]
+    if arrival.method == "PRI":  # the begin of HTTP/2 with prior knowledge, read as HTTP/1
+        told = "HTTP/2 without TLS is not supported here: use HTTP/1.1, or https:// for HTTP/2"
+        return Refusal(400, "path_unusable", told)
     if not bare.startswith("/") or _ODD.search(unquote(bare)):
         return Refusal(400, "path_unusable", "The path of this request is ambiguous")
     joined = _JOINED.match(bare) and (bare.startswith("//") or dialects.endpoint(arrival.method, bare).dialect)

@@ -343,3 +343,8 @@ def test_a_body_that_no_parser_reads_is_refused_in_words() -> None:
 
     assert (found.status, found.code) == (400, "body_too_deep")
     assert found.message == "The JSON of the body is nested too deeply to be read"
+
+
+def test_http2_without_tls_is_told_what_it_is() -> None:
+    found = GUARDS.refusal(Arrival("PRI", "*", Headers(), "127.0.0.1:8080", ()), CHAT)
+    assert found is not None and found.message.startswith("HTTP/2 without TLS is not supported here")

@@ -73,7 +73,7 @@ def test_a_cooldown_is_seen_and_ended(running: Proxy, tmp_path: Path, simulator:
     for each in found:
         assert (each["state"], each["reason"].startswith("rate limited")) == ("cooling", True)
         assert 500 < each["until"] - now <= 601
-    assert re.search(r"\((9 m \d+|10 m 0) s\)", patchbay(tmp_path, "accounts"))
+    assert re.search(r"\((9m\d\d|10m00)s\)", patchbay(tmp_path, "accounts"))
     assert eventually(lambda: len(running.account_changes) == 2)
     for change in running.account_changes:
         assert (change["change"], change["retry_after"]) == ("rests", 600.0)

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 _SHOWN = 64  # characters of an id
 _HARMLESS = frozenset({"alt=sse", "beta=true"})  # of a query
 _NO_KEY = bytes(32)
-_SESSION = re.compile(r"[0-9a-f]{4,32}")  # the name of a session, or a part of its affinity
+# the name of a session, or a part of its affinity; the id of an exchange; a request id
+_RUNNING = re.compile(r"[0-9a-f]{4,32}|pb1-[0-9a-z]{8,64}")
 _OF_A_SOCKET: AnswerEvent = Head(200, Headers())  # messages have no head of their own
 _ByHead = Refusal | Literal["passes"] | None
 _Decided = Lease | Wait | Refusal | Literal["passes"]
@@ -71,7 +72,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
     Of a session, print what happened to its last exchange in the running proxy.
     """
-    if not arguments.flow and _SESSION.fullmatch(arguments.file) and not Path(arguments.file).exists():
+    if not arguments.flow and _RUNNING.fullmatch(arguments.file) and not Path(arguments.file).exists():
         return shown.explain(arguments, arguments.file)
     settings, notes = _settings(arguments)
     key = _key(settings, notes)

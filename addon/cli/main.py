@@ -70,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(COMMANDS)
+    if words[:1] and words[0] in _ELSEWHERE:
+        return _complain(f"{words[0]} is a command of mitmproxy's command bar: {_ELSEWHERE[words[0]]}", EXIT_USAGE)
     itself = next((each for each in COMMANDS if each.parses and words[:1] == [each.name]), None)
     arguments = argparse.Namespace(command=itself, words=words[1:]) if itself else parser.parse_args(words)
     command: Command | None = arguments.command
@@ -259,6 +261,11 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("version", "print the versions a bug report needs", version),
 )
+
+
+_ELSEWHERE = {  # what needs a flow, or mitmproxy's own lists
+    "curl": "select the flow in mitmproxy or mitmweb, and type `: patchbay.curl @focus`",
+}
 
 
 @cache

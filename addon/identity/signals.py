@@ -151,7 +151,7 @@ def find(request: Request, table: SignalTable | None = None) -> tuple[tuple[Foun
         values = tuple(signal.read(request))
         for value in values:
             if text := usable(value):
-                found.append(FoundId(signal.tier, signal.where, text))
+                found.append(FoundId(signal.tier, _where(signal.where, request), text))
                 break
         else:
             if values:
@@ -176,6 +176,14 @@ def _first_usable(request: Request, readers: Iterable[ReadSignal]) -> str:
             if text := usable(value):
                 return text
     return ""
+
+
+def _where(where: str, request: Request) -> str:
+    """Return *where* as it stands in *request*: a field's name may be spelt with underscores there."""
+    if not where.startswith(_HEADER) or where.removeprefix(_HEADER) in request.headers:
+        return where
+    other = where.removeprefix(_HEADER).replace("-", "_")
+    return _HEADER + other if other in request.headers else where
 
 
 def _header(name: str) -> ReadSignal:

@@ -34,6 +34,7 @@ _NARROWEST, _WIDEST = 40, 120  # columns
 _INDENT = 4  # columns before what mitmdump prints
 _BEGINS = (b"{", b"[", b"event:", b"data:", b": ", b"id:")  # of a JSON text, and of a stream
 _ENDS_OF_REQUESTS = (b'"messages"', b'"input"', b'"contents"', b'"prompt"')  # members, of which a request has one
+_UNREAD = 2_000  # bytes of an answer that is no conversation
 _REMEMBERED = 1000  # flows that were shown while their exchange ran
 _shown_under_way: set[str] = set()
 _SENTENCE = "Patchbay could not read this as a conversation; its text follows as it is."
@@ -138,14 +139,25 @@ def _write(pane: Pane, writer: TranscriptText, flow: http.HTTPFlow, data: bytes,
         _write_json(pane, data)
         return
     asked, answered = (b"", data) if is_answer else (data, b"")
-    if not (is_answer or alone) and flow.response and _is_text(found := _content(flow.response)):
-        answered = found
+    if not (is_answer or alone) and flow.response:
+        answered = _content(flow.response)
+        if not _is_text(answered):
+            answered = _write_unread(pane, flow.response, answered)
     if is_answer and not alone:
         asked = _content(flow.request)
     if answered:
         writer.answer(transcript.of_answer(answered, at.dialect, at.suffix, _kind(flow.response)))
     if asked:
         writer.request(transcript.of_request(asked, at.dialect, at.suffix, _kind(flow.request)))
+
+
+def _write_unread(pane: Pane, response: http.Response, data: bytes) -> bytes:
+    """Write the begin of an answer that is no conversation, such as a page with an error; return nothing."""
+    pane.rule("the answer", f"{response.status_code} · {_kind(response) or 'no type'} · {len(data):,} bytes")
+    text = data[:_UNREAD].decode("utf-8", "replace")
+    is_readable = text.count("\ufffd") * 10 <= len(text)
+    pane.text(text + (" …" if len(data) > _UNREAD else "") if is_readable else "(bytes that are no text)")
+    return b""
 
 
 def _content(message: http.Message) -> bytes:

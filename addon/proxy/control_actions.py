@@ -15,12 +15,14 @@ from mitmproxy import ctx
 
 from ..router import Router
 from ..values.account import Account
+from ..values.decision import SESSION_NAME_LENGTH
 from ..values.shown_time import end_clock
 from . import (
     account_list,
     client_connections,
     control_socket,
     decision_card,
+    flow_metadata,
     flow_record,
     incident_files,
     release,
@@ -29,6 +31,7 @@ from . import (
 from .control_answers import AccountShown, ExchangeShown, ProxyStatus, SessionShown
 from .control_socket import ControlFailed
 from .lifecycle import Lifecycle, Service
+from .session_list import LastExchange
 
 MOST_SESSIONS = 1000  # that one answer lists
 _SHOWN = 8  # names that a message lists
@@ -70,18 +73,29 @@ class ControlActions:
         found = self._sessions()
         return (session_list.named(name, found) if name else found)[:MOST_SESSIONS]
 
-    def explain(self, session: str) -> ExchangeShown:
-        """Return what happened to the last exchange of the conversation *session*."""
-        found = self._session(session)
-        last = self._service().sessions.last(found.session)
-        if last is None:
+    def explain(self, name: str) -> ExchangeShown:
+        """Return what happened to the exchange *name*, by its id or a request id, or to the last one of a session."""
+        service = self._service()
+        last = service.sessions.exchange(name) or self._last_of(name)
+        decision = last.decision
+        metadata = flow_record.metadata_of(decision.encoded(), last.candidates, last.evidence)
+        metadata[flow_metadata.LEAKED_TO] = service.incidents.leaks_of(decision.exchange)
+        rows = decision_card.rows(metadata)
+        if decision.verdict == "crosstalk":
+            rows.append(("incident", f"`patchbay incidents {decision.request_id}`"))
+        if last.refusal:
+            rows.append(("refused", last.refusal))
+        return ExchangeShown(decision.session, decision.time + decision.duration_seconds, decision.request_id, rows)
+
+    def _last_of(self, name: str) -> LastExchange:
+        if len(name) > SESSION_NAME_LENGTH and not session_list.named(name, self._sessions()):
             raise ControlFailed(
-                f"session {found.name} had no exchange since the proxy started; its home is {found.home}"
+                "no session and no exchange of late has this id; `patchbay incidents ID` shows what is kept of an alarm"
             )
-        metadata = flow_record.metadata_of(last.decision.encoded(), last.candidates, last.evidence)
-        why = [("refused", last.refusal)] if last.refusal else []
-        rows = [*decision_card.rows(metadata), *why]
-        return ExchangeShown(found.session, found.last, last.decision.request_id, rows)
+        found = self._session(name)
+        if last := self._service().sessions.last(found.session):
+            return last
+        raise ControlFailed(f"session {found.name} had no exchange since the proxy started; its home is {found.home}")
 
     def incidents(self) -> list[str]:
         """Return a line for each recorded incident, the newest last."""

@@ -12,7 +12,7 @@ from typing import Any
 from ..accounts import refusals
 from ..values import shown_time
 from ..values.decision import in_words, session_name
-from . import flow_metadata as names, flow_view, terminal_lines
+from . import flow_metadata as names, flow_view, incident_files, terminal_lines
 
 Row = tuple[str, str]
 
@@ -96,8 +96,9 @@ def _verdict(line: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     parts = []
     if kind in ("crosstalk", "suspect"):
         parts = [kind.upper() if kind == "crosstalk" else kind]
-        parts.append(f"victim {names.text(line, 'victim') or 'unknown'}")
         found = names.records(line.get("findings"))
+        whose = session_name(incident_files.victim_session({"victim": line.get("victim"), "findings": found}))
+        parts.append(f"victim {names.text(line, 'victim') or 'unknown'}" + (f" of session {whose}" if whose else ""))
         for each in found[:1]:
             where, expected, received = (names.text(each, name) for name in ("where", "expected", "received"))
             parts.append(f"{where}: expected {expected}, received {received}")

@@ -68,6 +68,11 @@ class IncidentRecorder:
         found = self._flows.get(exchange)
         return found() if found else None
 
+    def leaks_of(self, exchange: str) -> list[dict[str, object]]:
+        """Return where the answer of *exchange* went, as its flow says."""
+        flow = self.flow_of(exchange)
+        return names.records(flow.metadata.get(names.LEAKED_TO)) if flow else []
+
     def leaked(self, leak: Leak) -> None:
         """Mark the flow of a victim whose answer came to a request of another instance."""
         if leak.victim not in self._flows:  # another instance's

@@ -19,6 +19,7 @@ from .control_answers import MoveShown, SessionShown, TokenTotals, Totals
 logger = logging.getLogger(__name__)
 
 SESSIONS = 2000  # conversations that are kept
+EXCHANGES = 1000  # of all conversations, for `explain`
 MOVES = 20  # of a conversation
 _FULL_LENGTH = 32  # characters of an affinity
 # Why another account answers than before, where it is no stand-in for the home and no home that is back.
@@ -92,6 +93,7 @@ class SessionList:
     """Told of the end of every exchange. At most SESSIONS conversations are kept, those with the latest exchanges."""
 
     def __init__(self) -> None:
+        self._by_id: BoundedMap[str, LastExchange] = BoundedMap(EXCHANGES)
         self._rows: BoundedMap[str, _Row] = BoundedMap(SESSIONS)
         self._exchanges = self._failed = self._moved = self._refused = 0
         self._last_failure = ""
@@ -109,8 +111,10 @@ class SessionList:
             self._count(decision, is_reached=exchange.is_answered or _is_reached(decision))
             if _is_failed(decision):
                 self._last_failure = refusal or terminal_lines.reason(decision)
+            last = LastExchange(decision, exchange.candidates, exchange.identity.evidence, refusal)
+            self._by_id[decision.exchange] = last
             if decision.session:
-                self._add(LastExchange(decision, exchange.candidates, exchange.identity.evidence, refusal), exchange)
+                self._add(last, exchange)
         except Exception as e:  # what is shown must not break an exchange
             if not self._has_failed:
                 logger.warning("patchbay: the list of sessions is not complete: %s", type(e).__name__)
@@ -147,6 +151,13 @@ class SessionList:
         row = self._rows.get(session)
         return row.last if row else None
 
+    def exchange(self, name: str) -> LastExchange | None:
+        """Return the exchange called *name*, by its own id or a request id of its attempts, if it was of late."""
+        if name in self._by_id:
+            return self._by_id[name]
+        sent = (each for each in reversed(self._by_id.values()) if _sent_as(each.decision, name))
+        return next(sent, None)
+
     def _count(self, decision: Decision, *, is_reached: bool) -> None:
         self._exchanges += 1
         self._failed += _is_failed(decision)
@@ -179,6 +190,10 @@ def _is_reached(decision: Decision) -> bool:
     """Whether the account of *decision* answered anything; in shadow mode, the account that would have been asked."""
     reached = (each.status is not None for each in decision.attempts if each.account == decision.account)
     return decision.mode == "shadow" or any(reached)
+
+
+def _sent_as(decision: Decision, request_id: str) -> bool:
+    return decision.request_id == request_id or any(each.request_id == request_id for each in decision.attempts)
 
 
 def named(name: str, among: Sequence[SessionShown]) -> list[SessionShown]:

@@ -396,3 +396,8 @@ def test_stderr_shows_what_a_terminal_would_obey_as_escapes() -> None:
     print("a\x1b[2Jb\u202e\x9b\r\udcff\nsecond", file=cli._Covered(out))
 
     assert out.getvalue() == "a\\x1b[2Jb\\u202e\\x9b\\r\\udcff\nsecond\n"
+
+
+def test_a_command_of_mitmproxy_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["curl", "abcd"]) == 2
+    assert "is a command of mitmproxy's command bar: select the flow" in capsys.readouterr().err

@@ -90,7 +90,7 @@ def test_a_cooldown_is_seen_and_ended(running: Proxy, tmp_path: Path, simulator:
     assert status["addresses"] == [running.url]
     assert (status["totals"]["exchanges"], status["totals"]["failed"]) == (3, 2)
     (session,) = shown(tmp_path, "sessions")
-    assert (session["home"], session["turns"]) == (name, 3)
+    assert (session["home"], session["turns"], session["failed"]) == (name, 1, 2)
     told = patchbay(tmp_path, "explain", session["name"])
     assert name in told and "session of" not in told
 

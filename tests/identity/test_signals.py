@@ -379,7 +379,7 @@ def mine(body=None, headers=()):
     "sent",
     [
         ({}, {"X-Acme-Chat": "a"}, ("custom_header", "header x-acme-chat", "a")),
-        ({}, {"x_acme_chat": "a"}, ("custom_header", "header x-acme-chat", "a")),
+        ({}, {"x_acme_chat": "a"}, ("custom_header", "header x_acme_chat", "a")),
         ({"chat": {"id": "a"}}, {}, ("custom_body", "body chat.id", "a")),
         ({"chat": {"id": 4711}}, {}, ("custom_body", "body chat.id", "4711")),
         ({"deep": {"er": {"still": "a"}}}, {}, ("custom_body", "body deep.er.still", "a")),

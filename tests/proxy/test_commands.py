@@ -232,6 +232,17 @@ async def test_a_session_is_named_by_any_begin_that_is_its_own(addon: Patchbay) 
 
 
 @in_loop
+async def test_the_ids_of_an_exchange_are_explained_too(addon: Patchbay) -> None:
+    asked = await exchanged(addon, x_session_id="s")
+    (session,) = await commands(addon).run("sessions", ())
+    of_session = await commands(addon).run("explain", (session.name,))
+    for name in ("exchange", "request_id"):
+        assert await commands(addon).run("explain", (asked.metadata[f"patchbay.{name}"],)) == of_session
+    with pytest.raises(ControlFailed, match="`patchbay incidents ID` shows what is kept"):
+        await commands(addon).run("explain", ("4d41c87ed03a55bd",))
+
+
+@in_loop
 async def test_what_happened_is_explained_for_a_session_and_for_a_flow(addon: Patchbay) -> None:
     asked = await exchanged(addon, x_session_id="s")
     (session,) = await commands(addon).run("sessions", ())

@@ -68,6 +68,24 @@ def test_the_answer_comes_before_the_question_on_both_pages(answer: bool) -> Non
     assert found.text.index("account") < found.text.index("an answer") < found.text.index("the question")
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<html><h1>too many <b>tools</b></h1>", "<h1>too many"),
+        (b"x" * 3000, "xxx …"),
+        (bytes(range(128, 255)), "no text"),
+    ],
+)
+def test_an_answer_that_is_no_conversation_stands_on_the_request_s_page(body: bytes, said: str) -> None:
+    found = flow(answered=body, **SERVED)
+    assert found.response
+    found.response.status_code, found.response.headers["content-type"] = 400, "text/html; charset=utf-8"
+    text = shown(found).text
+
+    assert said in text and f"400 · text/html · {len(body):,} bytes" in text
+    assert text.index(said) < text.index("the question")
+
+
 def test_mitmdump_prints_each_message_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_view, "_is_printed", lambda: True)
     served = flow(answered=b'{"id": "an answer"}', **SERVED)

@@ -76,6 +76,11 @@ def test_it_says_where_the_name_of_the_session_stood() -> None:
              "findings": [{"where": "body id", "expected": "a", "received": "b"}]},
             "CROSSTALK · victim v · body id: expected a, received b",
         ),
+        (
+            {"verdict": "crosstalk", "victim": "v",
+             "findings": [{"victim": "v", "victim_session": "0123456789abcdef"}]},
+            "CROSSTALK · victim v of session 01234567 · : expected , received ",
+        ),
         ({"verdict": "suspect"}, "suspect · victim unknown"),
     ],
 )  # fmt: skip
@@ -120,3 +125,5 @@ def test_metadata_of_any_kind_is_read(metadata: dict[str, Any]) -> None:
 def test_an_error_is_told_in_words_with_its_code() -> None:
     assert card(error="model_cooldown")["error"] == "every account rests (model_cooldown)"
     assert card(error="the client left")["error"] == "the client left"
+    cut = "HTTP/1 protocol error: peer closed connection without sending complete message body"
+    assert card(error=cut)["error"] == "connection closed in its middle"

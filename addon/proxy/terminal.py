@@ -9,12 +9,13 @@ because its screen is the terminal.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import time
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any, Concatenate, Literal
+from typing import Any, Concatenate, Literal, TextIO
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
@@ -98,6 +99,8 @@ class Terminal:
             self._log_lines.json = self._format == "json"
             if self._termlog:
                 self._termlog.setLevel(self._level)
+            if self._writer:
+                self._lead_dumper(self._writer)
             hides_connections("debug" not in asked or options.patchbay_quiet)
 
     def running(self) -> None:
@@ -242,8 +245,12 @@ class Terminal:
         self._before = self._termlog.file, self._termlog.formatter
         self._termlog.file, self._termlog.formatter = self._writer, self._log_lines
         self._termlog.addFilter(self._log_lines.is_shown)
+        self._lead_dumper(self._writer)
+
+    def _lead_dumper(self, out: TextIO | LineWriter) -> None:
+        """Let what mitmdump prints of flows, with `-v` as well, go to *out*; among lines of JSON it has no place."""
         if dumper := ctx.master.addons.get("dumper"):
-            dumper.outfp = self._writer
+            dumper.outfp = _Nowhere() if self._format == "json" else out
 
     def _give_back(self) -> None:
         if self._before is None:
@@ -251,9 +258,16 @@ class Terminal:
         self._termlog.removeFilter(self._log_lines.is_shown)
         if self._writer and not self._writer.is_stuck:
             self._termlog.file, self._termlog.formatter = self._before
-            if dumper := ctx.master.addons.get("dumper"):
-                dumper.outfp = self._before[0]
+            self._format = "text"
+            self._lead_dumper(self._before[0])
         self._before = None
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes text and drops it."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 def _width(writer: LineWriter) -> int | None:

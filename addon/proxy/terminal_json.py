@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,8 +19,12 @@ _encoder = msgspec.json.Encoder()
 
 
 def encoded(event: JsonLine) -> str:
-    """Return *event* as one line."""
-    return _encoder.encode(event).decode()
+    """Return *event* as one line; what a terminal would obey, or is no Unicode, stands in it as an escape."""
+    with contextlib.suppress(UnicodeEncodeError):
+        line = _encoder.encode(event).decode()
+        if line.isprintable():
+            return line
+    return json.dumps(event).replace("\x7f", "\\u007f")
 
 
 def exchange(decision: Decision, at: float) -> JsonLine:
@@ -54,7 +60,7 @@ def refused(tool: str, method: str, path: str, refusal: Refusal, at: float) -> J
         "event": "refused",
         "time": round(at, 3),
         "tool": clean(tool),
-        "method": method,
+        "method": clean(method),
         "path": clean(path),
         "status": refusal.status,
         "error": refusal.code,

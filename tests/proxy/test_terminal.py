@@ -16,7 +16,7 @@ from mitmproxy.addons import dumper, eventstore, termlog
 from mitmproxy.proxy import mode_servers, server
 from mitmproxy.test import taddons, tflow
 
-from patchbay.proxy import start_lines, terminal
+from patchbay.proxy import start_lines, terminal, terminal_json
 from patchbay.proxy.key_cover import KeyCover
 from patchbay.proxy.terminal import Terminal
 from patchbay.proxy.terminal_lines import LineStyle
@@ -97,6 +97,23 @@ def test_a_line_of_the_dumper_keeps_its_place(shown: Shown) -> None:
     shown.dumper.echo("a flow")
     shown.terminal.exchange(decision())
     assert shown.text().splitlines()[1] == "a flow"
+
+
+def test_lines_of_the_dumper_do_not_stand_among_json(shown: Shown) -> None:
+    shown.context.configure(shown.terminal, patchbay_log_format="json")
+    shown.dumper.echo("a flow")
+    shown.terminal.exchange(decision())
+    assert [each["event"] for each in shown.events()] == ["exchange"]
+    shown.context.configure(shown.terminal, patchbay_log_format="text")
+    shown.dumper.echo("a flow")
+    assert shown.text().splitlines()[-1] == "a flow"
+
+
+@pytest.mark.parametrize("sign", ["\x1b", "\x7f", "\x9b", "\u202e", "\u2066", "\ud83d"])
+def test_a_line_of_json_holds_nothing_that_a_terminal_would_obey(sign: str) -> None:
+    for event in ({"event": "log", "message": f"a{sign}b"}, {"event": "log", "message": f"ä{sign}b"}):
+        line = terminal_json.encoded(event)
+        assert line.isprintable() and line.encode() and json.loads(line) == event
 
 
 def test_an_upgrade_has_no_line_and_a_failed_one_has(shown: Shown) -> None:

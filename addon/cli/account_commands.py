@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from .. import state
-from ..proxy.control_socket import COOL, seconds_of
+from ..proxy.control_socket import COOL, RunningProxy, seconds_of
 from ..settings.settings import Config
 from ..values.record import Record
 from ..values.shown_time import length_words
@@ -40,7 +40,7 @@ def cool(arguments: argparse.Namespace) -> int:
 
 
 def disable(arguments: argparse.Namespace) -> int:
-    """Send nothing to an account until `enable`, also after a restart; its conversations move."""
+    """Send nothing to an account until `enable`, also after a restart if a store keeps it; its conversations move."""
     return _changed(arguments, "disable")
 
 
@@ -55,15 +55,19 @@ def unbind(arguments: argparse.Namespace) -> int:
 
 
 def reload(arguments: argparse.Namespace) -> int:
-    """Read the settings and the keys in files again, and print what came of it."""
-    return _in_proxies(arguments, "reload")
+    """Read the settings and the keys in files again, and print what came of it. 1: a proxy cannot use the settings."""
+    return running.say(running.ask_all(_proxies(arguments), "reload"))
 
 
 def _in_proxies(arguments: argparse.Namespace, command: str, *words: str) -> int:
+    return running.say(running.ask_each(_proxies(arguments), command, *words))
+
+
+def _proxies(arguments: argparse.Namespace) -> list[RunningProxy]:
     found = running.proxies(arguments)
     if not found:
         raise running.no_proxy(arguments)
-    return running.say(running.ask_each(found, command, *words))
+    return found
 
 
 def _changed(arguments: argparse.Namespace, command: str, *words: str) -> int:

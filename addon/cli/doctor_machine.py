@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import socket
 import stat
@@ -33,10 +34,12 @@ def permissions(machine: ExaminedMachine) -> Iterator[MachineFault]:
         secret.source == "literal" for account in machine.settings.accounts for secret in account.secrets
     )
     if literal and _others(machine.file):
-        yield MachineFault("problem", f"others can read {machine.file}, and it holds keys", f"chmod 600 {machine.file}")
+        yield MachineFault(
+            "problem", f"others can read {machine.file}, and it holds keys", f"chmod 600 {_quoted(machine.file)}"
+        )
     for file in (machine.state() / "master.key", _ca(machine) / "mitmproxy-ca.pem"):
         if _others(file):
-            yield MachineFault("problem", f"others can read {file}, and it is a secret", f"chmod 600 {file}")
+            yield MachineFault("problem", f"others can read {file}, and it is a secret", f"chmod 600 {_quoted(file)}")
 
 
 def state_folder(machine: ExaminedMachine) -> Iterator[MachineFault]:
@@ -46,12 +49,19 @@ def state_folder(machine: ExaminedMachine) -> Iterator[MachineFault]:
         return
     found = folder.stat()
     if found.st_uid != os.getuid():
-        yield MachineFault("problem", f"{folder} belongs to another user", f"sudo chown -R $(id -un) {folder}")
+        yield MachineFault("problem", f"{folder} belongs to another user", f"sudo chown -R $(id -un) {_quoted(folder)}")
     if found.st_mode & 0o077:
-        yield MachineFault("warning", f"others can look into {folder}", f"chmod 700 {folder}")
+        yield MachineFault("warning", f"others can look into {folder}", f"chmod 700 {_quoted(folder)}")
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE:
-        yield MachineFault("problem", f"the disk of {folder} is full: {free >> 20} MB are left", f"df -h {folder}")
+        yield MachineFault(
+            "problem", f"the disk of {folder} is full: {free >> 20} MB are left", f"df -h {_quoted(folder)}"
+        )
+
+
+def _quoted(path: Path) -> str:
+    """Return *path* for a shell: what mends a fault is pasted there."""
+    return shlex.quote(str(path))
 
 
 def _others(file: Path) -> bool:
@@ -180,7 +190,7 @@ def certificates(machine: ExaminedMachine) -> Iterator[MachineFault]:
     system = set().union(*(_certificates(Path(file)) for file in _SYSTEM))
     if used and ours and not trusted and not ours & system:
         told = f"{used[0]} leads through mitmproxy, and no variable names its certificate"
-        yield MachineFault("problem", told, f"export NODE_EXTRA_CA_CERTS={own}")
+        yield MachineFault("problem", told, f"export NODE_EXTRA_CA_CERTS={_quoted(own)}")
 
 
 def _certificates(file: Path) -> set[bytes]:
@@ -200,7 +210,7 @@ def _expired(file: Path, now: float) -> Iterator[MachineFault]:
         yield MachineFault(
             "problem",
             f"mitmproxy's certificate {file} has expired ({ends:%Y-%m-%d})",
-            f"rm {file.parent}/mitmproxy-ca*",
+            f"rm {_quoted(file.parent)}/mitmproxy-ca*",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,7 +19,7 @@ from ..tool_recipes import BASE_PATHS
 from ..values.http import is_loopback
 from .examined import ExaminedMachine, MachineFault, place
 
-_ODD = (ValueError, AttributeError, TypeError)  # a tool's file may be anything
+_ODD = (ValueError, AttributeError, TypeError, RecursionError)  # a tool's file may be anything
 _LARGEST = 4 << 20  # bytes of a settings file
 _LINE = re.compile(r"^\s*(?:export\s+)?([A-Z_][A-Z0-9_]*)\s*=\s*[\"']?([^\"'\s#]+)", re.MULTILINE)
 _COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
@@ -38,13 +39,14 @@ class NamedUrl:
     """
     A base URL, and *where* it is named. One of ours has the *path* there.
 
-    The *mend* has `{url}` in the place of the right one.
+    What mends it is *before*, the right one, and *after*.
     """
 
     where: str
     path: str
     url: str
-    mend: str
+    before: str
+    after: str = ""
 
 
 def base_urls(machine: ExaminedMachine) -> Iterator[MachineFault]:
@@ -57,7 +59,7 @@ def found(machine: ExaminedMachine) -> Iterator[NamedUrl]:
     """Yield the base URLs in the environment and in the settings of known tools."""
     for name, path in BASE_PATHS.items():
         if value := machine.env.get(name, ""):
-            yield NamedUrl(name, path, value, f"export {name}={{url}}")
+            yield NamedUrl(name, path, value, f"export {name}=")
     for file, read in _files(machine):
         with suppress(OSError, *_ODD):  # `settings` tells of it
             yield from read(file, file.read_text(encoding="utf-8"))
@@ -127,7 +129,7 @@ def _wrong(named: NamedUrl) -> str:
 
 def _mend(named: NamedUrl, machine: ExaminedMachine) -> str:
     ours = machine.addresses("base") or machine.addresses()
-    return named.mend.format(url=ours[0] + named.path) if ours else ""
+    return f"{named.before}{ours[0]}{named.path}{named.after}" if ours else ""
 
 
 # -- files of tools ----------------------------------------------------------------------------------------------------
@@ -146,29 +148,29 @@ def _claude(file: Path, text: str) -> Iterator[NamedUrl]:
 def _gemini(file: Path, text: str) -> Iterator[NamedUrl]:
     for name, value in _LINE.findall(text):
         if name in BASE_PATHS:
-            yield NamedUrl(f"{name} in {file}", BASE_PATHS[name], value, f"{name}={{url}} in {file}")
+            yield NamedUrl(f"{name} in {file}", BASE_PATHS[name], value, f"{name}=", f" in {file}")
 
 
 def _qwen(file: Path, text: str) -> Iterator[NamedUrl]:
     read = _json(text)
     yield from _in_json(file, read.get("env", {}), "env")
     if url := read.get("security", {}).get("auth", {}).get("baseUrl"):
-        yield NamedUrl(f"security.auth.baseUrl in {file}", "/v1", str(url), f'"baseUrl": "{{url}}" in {file}')
+        yield NamedUrl(f"security.auth.baseUrl in {file}", "/v1", str(url), '"baseUrl": "', f'" in {file}')
 
 
 def _in_json(file: Path, variables: dict[str, Any], section: str) -> Iterator[NamedUrl]:
     for name, value in variables.items():
         if name in BASE_PATHS and value:
-            mend = f'"{name}": "{{url}}" under {section} in {file}'
-            yield NamedUrl(f"{name} in {file}", BASE_PATHS[name], str(value), mend)
+            after = f'" under {section} in {file}'
+            yield NamedUrl(f"{name} in {file}", BASE_PATHS[name], str(value), f'"{name}": "', after)
 
 
 def _codex(file: Path, text: str) -> Iterator[NamedUrl]:
     read = tomllib.loads(text)
     for name, provider in read.get("model_providers", {}).items():
         if url := provider.get("base_url"):
-            mend = f'base_url = "{{url}}" under [model_providers.{name}] in {file}'
-            yield NamedUrl(f"model_providers.{name} in {file}", "/v1", str(url), mend)
+            after = f'" under [model_providers.{name}] in {file}'
+            yield NamedUrl(f"model_providers.{name} in {file}", "/v1", str(url), 'base_url = "', after)
 
 
 _OPENCODE = {"google": "/v1beta"}  # its providers whose base URL ends in another version
@@ -177,8 +179,8 @@ _OPENCODE = {"google": "/v1beta"}  # its providers whose base URL ends in anothe
 def _opencode(file: Path, text: str) -> Iterator[NamedUrl]:
     for name, provider in _json(text).get("provider", {}).items():
         if url := provider.get("options", {}).get("baseURL"):
-            mend = f'"baseURL": "{{url}}" of provider {name} in {file}'
-            yield NamedUrl(f"provider {name} in {file}", _OPENCODE.get(name, "/v1"), str(url), mend)
+            after = f'" of provider {name} in {file}'
+            yield NamedUrl(f"provider {name} in {file}", _OPENCODE.get(name, "/v1"), str(url), '"baseURL": "', after)
 
 
 _FILES: tuple[tuple[str, Callable[[Path, str], Iterator[NamedUrl]]], ...] = (
@@ -204,7 +206,9 @@ def proxy_variables(machine: ExaminedMachine) -> Iterator[MachineFault]:
     for name, value in used.items():
         if machine.is_ours(value, "base") and not machine.is_ours(value, "proxy"):
             told = f"{name} names Patchbay's listener, which takes the place of a provider and is no HTTP proxy"
-            yield MachineFault("problem", told, f"unset {name}; export ANTHROPIC_BASE_URL={value} (or its like)")
+            yield MachineFault(
+                "problem", told, f"unset {name}; export ANTHROPIC_BASE_URL={shlex.quote(value)} (or its like)"
+            )
     passed = {each.strip() for name in ("NO_PROXY", "no_proxy") for each in machine.env.get(name, "").split(",")}
     ours = [each.where for each in found(machine) if machine.is_ours(each.url)]
     outer = [name for name, value in used.items() if not machine.is_ours(value)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from ..launch.found_keys import FoundKey
 from ..proxy import environment
 from ..settings import reader
 from ..settings.presets import PRESETS
+from ..visible_text import visible
 from .inputs import EXIT_FOUND, CommandError
 
 _HEAD = """\
@@ -50,13 +52,13 @@ def init(arguments: argparse.Namespace) -> int:
     ask = _asked if sys.stdin.isatty() and sys.stdout.isatty() and not arguments.yes else None
     machine = Machine(os.environ, Path.home(), shutil.which, ask)
     for line in written(environment.settings_file(arguments.config), machine, arguments):
-        print(line)
+        print(visible(line))
     return 0
 
 
 def written(file: Path, machine: Machine, arguments: argparse.Namespace) -> Iterator[str]:
     """Write *file*, and yield what to tell. Raises CommandError where it is there already, or cannot be written."""
-    if file.exists() and not arguments.force:
+    if os.path.lexists(file) and not arguments.force:  # a link that leads nowhere is the user's too
         raise CommandError(f"{file} is there already; nothing is changed (--force writes it anew)", EXIT_FOUND)
     keys, left = found_keys.in_environment(machine.env)
     named, unnamed = _logins(machine, keys, wanted=arguments.logins)
@@ -112,7 +114,7 @@ def _source(account: FoundKey) -> str:
 
 
 def _next(file: Path, accounts: Sequence[FoundKey], machine: Machine) -> str:
-    config = "" if file == environment.settings_file(None) else f" --config {file}"
+    config = "" if file == environment.settings_file(None) else f" --config {shlex.quote(str(file))}"
     families = [family for account in accounts for family in sorted(PRESETS[account.preset].families)]
     tools = [tool.program for family in families for tool in tool_recipes.of_family(family)]
     tool = next(filter(machine.which, tools or [each.program for each in tool_recipes.RECIPES]), "")

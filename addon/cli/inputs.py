@@ -21,7 +21,7 @@ EXIT_CODES = """\
 exit codes: 0 all is well
             1 found: mistakes in the settings (check), what is wrong on this machine (doctor), a request that
               would be refused (explain; its notes say what it does not look at), crosstalk or another verdict
-              than the live one (verify);
+              than the live one (verify), settings that a running proxy cannot use (reload);
               or not found: the running proxy, the incident, the account, the session or the host that was named
             2 wrong usage, or an input that cannot be read: a file, the store, the settings (except for check
               and doctor)"""

@@ -70,6 +70,20 @@ def ask_each(found: Sequence[RunningProxy], command: str, *words: str) -> list[T
     return told
 
 
+def ask_all(found: Sequence[RunningProxy], command: str) -> list[Told]:
+    """Return what the proxies *found* say to *command*. Raises CommandError, once all were asked, where one refuses."""
+    told, refused = [], []
+    for proxy in found:
+        try:
+            told.append(Told(proxy, control_socket.ask(proxy.path, command)))
+        except ControlFailed as e:
+            refused.append(str(e))
+    if refused:
+        say(told)
+        raise CommandError("\n".join(dict.fromkeys(refused)), EXIT_FOUND)
+    return told
+
+
 def show[T](
     arguments: argparse.Namespace, told: Sequence[Told], kind: type[T], lines: Callable[[T], Iterable[str]]
 ) -> int:
@@ -94,7 +108,8 @@ def width() -> int | None:
 
 def say(told: Iterable[Told]) -> int:
     """Print the sentences that were *told*, each once."""
-    print("\n".join(dict.fromkeys(str(each.result) for each in told)))
+    for sentence in dict.fromkeys(str(each.result) for each in told):
+        print(sentence)
     return 0
 
 

@@ -19,6 +19,7 @@ from ..proxy import credentials
 from ..settings.presets import PRESETS
 from ..values.account import Secret
 from ..values.http import is_loopback
+from ..visible_text import visible
 
 SHORTEST_KEY = 12  # characters of a value that may be a key: `dummy` and `none` are common
 
@@ -114,7 +115,7 @@ def as_yaml(accounts: Iterable[FoundKey]) -> str:
     lines = ["accounts:"]
     for each in accounts:
         members = {"id": each.id, "provider": each.preset, "base_url": each.base_url, "key": each.key, **each.more}
-        lines.append(f"  # {each.where}")
+        lines.append(f"  # {visible(each.where)}")
         told = (f"{name}: {_value(value)}" for name, value in members.items() if value)
         lines += [f"  {'-' if at == 0 else ' '} {member}" for at, member in enumerate(told)]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ their results become lines.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import math
 import os
@@ -123,7 +124,7 @@ class PatchbayCommands:
     @command.command("patchbay.disable")  # type: ignore[untyped-decorator]
     @command.argument("account", type=_ACCOUNT)  # type: ignore[untyped-decorator]
     def disable(self, account: str) -> str:
-        """Send nothing to *account* until it is enabled, also after a restart."""
+        """Send nothing to *account* until it is enabled, also after a restart if a store keeps it."""
         return _in_bar(_said(self._actions.disable, account))
 
     @command.command("patchbay.enable")  # type: ignore[untyped-decorator]
@@ -160,8 +161,12 @@ class PatchbayCommands:
     @command.command("patchbay.reload")  # type: ignore[untyped-decorator]
     def reload(self) -> str:
         """Read the settings and the keys in files again; the log says what came of it."""
-        self._start(self._actions.reload())
+        self._start(self._reloaded())
         return "the settings are read again; the log says what came of it"
+
+    async def _reloaded(self) -> None:
+        with contextlib.suppress(ControlFailed):  # it is logged
+            await self._actions.reload()
 
     @command.command("patchbay.incidents")  # type: ignore[untyped-decorator]
     def incidents(self) -> Sequence[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mitmproxy import ctx
@@ -31,6 +31,7 @@ from . import (
 from .control_answers import AccountShown, ExchangeShown, ProxyStatus, SessionShown
 from .control_socket import ControlFailed
 from .lifecycle import Lifecycle, Service
+from .reload import NothingChanges
 from .session_list import LastExchange
 
 MOST_SESSIONS = 1000  # that one answer lists
@@ -123,13 +124,14 @@ class ControlActions:
         return f"account {account} rests until {until}: paused by a command; `patchbay wake {account}` ends this"
 
     def disable(self, account: str) -> str:
-        """Send nothing to *account* until it is enabled, across restarts; its conversations move."""
+        """Send nothing to *account* until it is enabled, after a restart too if a store keeps it; its sessions move."""
         found = self._account(account)
         if not found.enabled and not found.switched_off:
             return f"account {account} is disabled in the settings"
         self._router().state.switch(account, time.time(), on=False)
         self._settings_changed()
-        return f"account {account} is disabled, also after a restart; `patchbay enable {account}` ends this"
+        until = "also after a restart" if self._service().store.keeps else "until this proxy ends"
+        return f"account {account} is disabled, {until}; `patchbay enable {account}` ends this"
 
     def enable(self, account: str) -> str:
         """Use *account* again after `disable`, and end its cooldowns."""
@@ -149,9 +151,12 @@ class ControlActions:
             return f"session {found.name} is bound to no account"
         return f"session {found.name} is no longer bound to {', '.join(sorted(left))}; its next request chooses anew"
 
-    def reload(self) -> Awaitable[str]:
+    async def reload(self) -> str:
         """Read the settings and the keys in files again."""
-        return self._lifecycle.reload_now()
+        try:
+            return await self._lifecycle.reload_now()
+        except NothingChanges as e:
+            raise ControlFailed(str(e)) from None
 
     # -- names -----------------------------------------------------------------------------------------------------
 

@@ -145,7 +145,7 @@ class Lifecycle:
         warn_of_nowhere(config, ctx.options.mode)
 
     async def reload_now(self) -> str:
-        """Read the settings, and the files with keys, again; return what came of it."""
+        """Read the settings, and the files with keys, again; return what came of it. Raises NothingChanges."""
         return await self._reload.now() if self._reload else "nothing is loaded"
 
     def done(self) -> None:

@@ -66,6 +66,11 @@ class Persistence:
             self._behind = None
 
     @property
+    def keeps(self) -> bool:
+        """Whether anything is kept beyond this process."""
+        return self._behind is not None
+
+    @property
     def shared(self) -> bool:
         """Whether other instances work on the same store."""
         return self._behind is not None and self._behind.shared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -78,6 +79,10 @@ def warn(found: Config, before: Config | None = None, *, at_start: bool = False)
             logger.warning("patchbay: %s", warning)
 
 
+class NothingChanges(Exception):
+    """Settings that were to be read again cannot be used. The message is a sentence for people, and is logged."""
+
+
 class Reload:
     """
     Watches the settings at *path*, and every file that holds one of their keys.
@@ -118,12 +123,17 @@ class Reload:
         return bool(changed)
 
     async def now(self) -> str:
-        """Read everything again, changed or not; return what came of it, as the log says it too."""
+        """
+        Read everything again, changed or not; return what came of it, as the log says it too.
+
+        Raises NothingChanges where the settings cannot be used; the keys are read again even so.
+        """
         files = self._files()
         self._seen = await asyncio.to_thread(_stamps, files)
-        told = await self._settings()
-        await self._secrets(set(files[1:]))
-        return told
+        try:
+            return await self._applied()
+        finally:
+            await self._secrets(set(files[1:]))
 
     def _files(self) -> list[Path]:
         settings = self._router.config
@@ -137,24 +147,26 @@ class Reload:
             except Exception as e:  # the next version of a file may be sound
                 logger.warning("patchbay: the settings could not be read again: %s", type(e).__name__)
 
-    async def _settings(self) -> str:
+    async def _settings(self) -> None:
+        with contextlib.suppress(NothingChanges):  # it is logged
+            await self._applied()
+
+    async def _applied(self) -> str:
+        """Read the settings and apply them; return what is logged. Raises NothingChanges."""
         before, name = self._router.config, secret_patterns.covered(self._path.name)
         try:
             found = await load(self._path, self._keys, before)
             self._apply(found)
         except ConfigError as e:
-            told = f"{name} has mistakes, so nothing changes:\n{e}"
-            logger.warning("patchbay: %s", told)
+            raise _unchanged(f"{name} has mistakes, so nothing changes:\n{e}") from None
         except (OSError, ValueError, KeyUnavailable) as e:
             why = secret_patterns.covered(environment.told(e, self._path))  # it may quote a path of the settings
-            told = f"{name} cannot be used, so nothing changes: {why}"
-            logger.warning("patchbay: %s", told)
-        else:
-            warn(found.config, before)
-            accounts = found.config.accounts
-            enabled = sum(account.enabled for account in accounts)
-            told = f"{name} is applied; accounts: {len(accounts)} ({enabled} enabled)"
-            logger.info("patchbay: %s", told)
+            raise _unchanged(f"{name} cannot be used, so nothing changes: {why}") from None
+        warn(found.config, before)
+        accounts = found.config.accounts
+        enabled = sum(account.enabled for account in accounts)
+        told = f"{name} is applied; accounts: {len(accounts)} ({enabled} enabled)"
+        logger.info("patchbay: %s", told)
         return told
 
     async def _secrets(self, changed: set[Path]) -> None:
@@ -170,6 +182,11 @@ class Reload:
                 logger.info("patchbay: the key of account %s was read again and can be used", account.id)
         if any(_file(client.secret) in changed for client in settings.clients):
             await self._settings()
+
+
+def _unchanged(told: str) -> NothingChanges:
+    logger.warning("patchbay: %s", told)
+    return NothingChanges(told)
 
 
 def _with_fixed(before: Config, found: Config) -> Config:

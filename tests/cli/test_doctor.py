@@ -513,3 +513,36 @@ def test_without_settings_the_keys_of_the_environment_are_looked_at(
     line = "no config.yaml: uses OPENAI_API_KEY as account openai; `patchbay init` writes it down"
     assert told() == ("note", line, "patchbay init")
     assert doctor.look(None, tmp_path, tmp_path).settings is not None
+
+
+@pytest.mark.parametrize("name", ["{x}", "{url.__class__.__mro__}", "{url}", "a\nb", "$(x)"])
+def test_a_name_of_a_foreign_file_is_told_as_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    key, url = json.dumps(name), "http://127.0.0.1:9/v1"
+    bench.write(".codex/config.toml", f'[model_providers.{key}]\nbase_url = "{url}"')
+    bench.write("opencode.json", json.dumps({"provider": {name: {"options": {"baseURL": url}}}}))
+    found = bench.found(monkeypatch)
+
+    assert not [each for each in found if "could not be looked at" in each.what]
+    mends = {each.mend for each in found if "leads to port 9" in each.what}
+    ours = "http://127.0.0.1:8080/v1"
+    assert mends == {
+        f'base_url = "{ours}" under [model_providers.{name}] in {bench.home / ".codex/config.toml"}',
+        f'"baseURL": "{ours}" of provider {name} in {bench.home / "opencode.json"}',
+    }
+
+
+def test_deep_settings_of_a_tool_are_damaged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(".claude/settings.json", "[" * 200_000)
+
+    found = bench.found(monkeypatch)
+
+    assert [each.what.partition(" is ")[2] for each in found] == ["damaged, so a tool may not find its base URL there"]
+
+
+def test_what_mends_is_quoted_for_a_shell(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = bench.home / "a;b $(x)"
+    odd.mkdir()
+    bench.write("config.yaml", f"state: '{odd}'\naccounts: [{{id: one, provider: openai, key: 'env:KEY_ONE'}}]")
+    odd.chmod(0o755)
+
+    assert [f"chmod 700 '{odd}'"] == [each.mend for each in bench.found(monkeypatch) if str(odd) in each.what]

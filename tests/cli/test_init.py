@@ -246,3 +246,25 @@ def test_a_login_that_a_preset_reads_is_two_lines(tmp_path: Path, file: str, con
     assert f"    provider: {preset}\n    login: ~/{file}\n" in text
     assert f"(~/{file})" in told[0]
     assert "tok-0123456789abcdef" not in text + "".join(told)
+
+
+def test_a_link_that_leads_nowhere_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").symlink_to(tmp_path / "gone")
+
+    with pytest.raises(CommandError, match="is there already"):
+        written(tmp_path, {})
+    assert (tmp_path / "config.yaml").is_symlink()
+
+
+def test_a_place_that_a_variable_names_is_one_line_of_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "x\nmode: shadow\x1b[31m\u202e"
+    odd.mkdir()
+    (odd / "auth.json").write_text(json.dumps({"OPENAI_API_KEY": KEYS[0]}))
+    monkeypatch.setenv("CODEX_HOME", str(odd))
+
+    assert main(["init", str(tmp_path / "two.yaml"), "--yes"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert "x\\nmode: shadow\\x1b[31m\\u202e/auth.json, a login of Codex" in str(told).replace("\\\\", "\\")
+    assert all(line.isprintable() for line in told)

@@ -86,6 +86,8 @@ def test_of_several_proxies_all_are_changed_and_each_is_shown(folder: Path, caps
             return ProxyStatus(8)
         if name == "unbind":
             raise ControlFailed("there is no session abcd1234")
+        if name == "reload":
+            raise ControlFailed("config.yaml has mistakes")
         return ANSWERS[name]
 
     with fake_proxy(folder / "state"), fake_proxy(folder / "state", other):
@@ -95,6 +97,8 @@ def test_of_several_proxies_all_are_changed_and_each_is_shown(folder: Path, caps
         assert "process 7\nproxy" in told and "process 8\nproxy" in told
         assert "there are: 7, 8" in printed(capsys, "status", "--json", code=2)
         assert [name for name in asked if name != "status"] == ["wake", "unbind"]
+        assert main(["reload"]) == 1, "one that refuses is enough"
+        assert capsys.readouterr() == (f"{ANSWERS['reload']}\n", "config.yaml has mistakes\n")
         assert "no proxy is running as process 1; there are: 7, 8" in printed(capsys, "status", "--pid", "1", code=1)
         assert "process 8" in printed(capsys, "status", "--pid", "8")
 

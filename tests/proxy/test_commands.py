@@ -22,6 +22,7 @@ from patchbay.proxy import control_socket, control_tables
 from patchbay.proxy.commands import PatchbayCommands
 from patchbay.proxy.control_socket import ControlFailed
 from patchbay.proxy.hooks import Patchbay
+from patchbay.proxy.persistence import Persistence
 from patchbay.values.answer import Chunk, End, Head
 from patchbay.values.http import Headers
 
@@ -166,9 +167,13 @@ async def test_a_pause_has_a_length_that_can_be(addon: Patchbay, seconds: str) -
 
 
 @in_loop
-async def test_a_disabled_account_is_used_by_no_session_until_it_is_enabled(addon: Patchbay) -> None:
+async def test_a_disabled_account_is_used_by_no_session_until_it_is_enabled(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = driver(await exchanged(addon, x_session_id="s")).lease.account.id
-    assert "also after a restart" in bar(addon, f"patchbay.disable {before}")
+    assert "is disabled, until this proxy ends; " in bar(addon, f"patchbay.disable {before}"), "there is no store"
+    monkeypatch.setattr(Persistence, "keeps", True)
+    assert "is disabled, also after a restart; " in str(await commands(addon).run("disable", (before,)))
     assert "has no cooldown any more, and is disabled" in bar(addon, f"patchbay.wake {before}")
     after = driver(await exchanged(addon, x_session_id="s")).lease.account.id
     assert after != before
@@ -273,9 +278,11 @@ async def test_the_settings_are_read_again_by_a_command(addon: Patchbay, tmp_pat
     assert await commands(addon).run("reload", ()) == "config.yaml is applied; accounts: 2 (2 enabled)"
     assert bar(addon, "patchbay.accounts.options") == ["one", "three"]
     file.write_text("accounts: 7")
-    assert "has mistakes, so nothing changes" in str(await commands(addon).run("reload", ()))
+    with pytest.raises(ControlFailed, match="has mistakes, so nothing changes"):
+        await commands(addon).run("reload", ())
     assert bar(addon, "patchbay.accounts.options") == ["one", "three"]
     assert "the log says" in bar(addon, "patchbay.reload")
+    await asyncio.gather(*commands(addon)._tasks)
 
 
 @in_loop

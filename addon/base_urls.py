@@ -1,11 +1,11 @@
-"""What a path tells of a wrong base URL: of an endpoint's path at its end, and of a missing version."""
+"""What a path tells of a wrong base URL: an endpoint's path at its end, a version that is missing or twice."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from . import dialects
+from . import dialects, upstream_url
 
 _VERSION_LAST = re.compile(r"/v\d+(?:alpha|beta)?\d*$")
 _VERSION_FIRST = re.compile(r"/v\d+(?:alpha|beta)?\d*(?:/|$)")
@@ -40,6 +40,13 @@ def version_missing(method: str, bare: str) -> BaseUrlMistake | None:
         if dialects.endpoint(method, version + bare).dialect:
             return BaseUrlMistake(f"lacks {version} at its end", version)
     return None
+
+
+def version_twice(bare: str) -> BaseUrlMistake | None:
+    """Return the mistake where the path *bare* has its version twice."""
+    if upstream_url.once(bare) == bare or not (first := _VERSION_FIRST.search(bare)):
+        return None
+    return BaseUrlMistake(f"ends in {first[0].rstrip('/')}, which the tool adds itself", bare[: first.start()])
 
 
 def _version(added: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.base_urls import endpoint_twice, version_missing
+from patchbay.base_urls import endpoint_twice, version_missing, version_twice
 
 GEMINI = "/v1beta/models/gemini-x:generateContent"
 
@@ -76,3 +76,24 @@ def test_other_paths_lack_none(path: str) -> None:
 def test_any_path_is_read(path: str) -> None:
     endpoint_twice("POST", path)
     version_missing("POST", f"/{path}")
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "right"),
+    [
+        ("/v1/v1/messages", "/v1", ""),
+        ("/v1/v1/v1/messages", "/v1", ""),
+        ("/openai/v1/v1/chat/completions", "/v1", "/openai"),
+        (f"/v1beta{GEMINI}", "/v1beta", ""),
+        (f"/v1{GEMINI}", "/v1", ""),
+    ],
+)
+def test_a_version_that_is_there_twice_is_recognised(path: str, version: str, right: str) -> None:
+    found = version_twice(path)
+    assert found is not None
+    assert (found.what, found.path) == (f"ends in {version}, which the tool adds itself", right)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", GEMINI, "/v1/v11/messages", "/", "", "/odd/v1/v1/x"])
+def test_a_version_that_is_there_once_is_no_mistake(path: str) -> None:
+    assert version_twice(path) is None

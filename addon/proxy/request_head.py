@@ -105,9 +105,10 @@ def guarded(
 
 
 def unserved(flow: http.HTTPFlow, head: RequestHead, router: Router, client: Client, now: float) -> Refusal:
-    """Return why no account serves *flow*, and the right base URL where its own lacks the version."""
+    """Return why no account serves *flow*, and the right base URL where its own lacks the version, or doubles it."""
     refused = router.destinations.unserved(head.endpoint, head.destination, head.reverse, client, now)
-    mistake = None if head.endpoint.dialect else base_urls.version_missing(flow.request.method, head.path)
+    lacks = None if head.endpoint.dialect else base_urls.version_missing(flow.request.method, head.path)
+    mistake = lacks or (base_urls.version_twice(head.path) if head.endpoint.dialect else None)
     if mistake is None:
         return refused
     return replace(

@@ -253,3 +253,11 @@ def test_a_tool_of_another_provider_is_told_which_there_are(tmp_path: Path, upst
         message = answer.json()["error"]["message"]
         assert message.startswith("There is no account here for OpenAI, only for Anthropic. ")
         assert eventually(lambda: message in running.log)
+        doubled = httpx.post(
+            f"{running.url}/v1/v1/chat/completions",
+            json=body("openai_chat", ["x"]),
+            headers=BEARER,
+            trust_env=False,
+            timeout=30,
+        )
+        assert f"use {running.url} as the base URL" in doubled.json()["error"]["message"]

@@ -56,6 +56,8 @@ def _mend(secret: Secret, account: Account) -> str:
 def _mend_around(text: str) -> str:
     if "chmod" in text:
         return text[text.index("chmod") :]
+    if environment.OTHER_STATE in text:
+        return "state: /other/folder in the settings"
     return "correct that line in the settings, or make what it names usable"
 
 

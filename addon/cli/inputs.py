@@ -54,7 +54,9 @@ def state_folder(found: Config) -> Path:
 def existing_key(folder: Path) -> bytes:
     """Return the key in *folder*. A new key could recognise nothing, so none is made."""
     if not (folder / "master.key").exists():
-        raise CommandError(f"there is no key in {folder}; name the folder with --state")
+        raise CommandError(
+            f"there is no key in {folder}: no proxy has kept its state there; name it with --state or `state:`"
+        )
     try:
         return master_key(folder)
     except ValueError as e:

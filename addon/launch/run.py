@@ -98,7 +98,7 @@ def _alone(line: CommandLine, env: Mapping[str, str]) -> int:
 def _beside_command(line: CommandLine, env: Mapping[str, str]) -> int:
     program = child_process.located(line.command[0], env)
     settings = read_settings(_used_file(line, env), line)
-    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folders(line, settings)
     remove_old_logs(settings.folder, time.time())
     outer = None if line.values("mode") else _outer(line, settings, env)
     proxy = ProxyProcess(settings.folder, _with_auth(_proxy_environment(settings.file, line, env), outer))
@@ -116,6 +116,19 @@ def _beside_command(line: CommandLine, env: Mapping[str, str]) -> int:
     finally:
         proxy.end()
     return _passed_on(code)
+
+
+def _make_folders(line: CommandLine, settings: RunSettings) -> None:
+    """Make the folder for the log of the proxy. Raises LaunchError where this folder or mitmproxy's cannot be used."""
+    if wrong := environment.unwritable(settings.folder):
+        other = environment.OTHER_STATE if settings.file else "name another home:  HOME=/other/folder"
+        raise LaunchError(f"the proxy keeps its log and its state in a folder, and {wrong}; {other}")
+    own = _confdir(line)
+    if not (own / "mitmproxy-ca.pem").exists() and (wrong := environment.unwritable(own)):
+        raise LaunchError(
+            f"mitmproxy keeps its certificates in a folder, and {wrong}; add  --set confdir=/other/folder"
+        )
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _started(proxy: ProxyProcess, line: CommandLine, settings: RunSettings, outer: OuterProxy | None) -> Listeners:

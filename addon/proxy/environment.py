@@ -24,6 +24,7 @@ from .persistence import VARIABLE
 from .release import CALLED
 
 _LARGEST = 16 * 1024 * 1024  # bytes of a settings file
+OTHER_STATE = "name another one in the settings:  state: /other/folder"
 _HANDED_OVER = (Path("/dev/fd"), Path("/proc/self/fd"))  # a shell's `<(…)`
 
 
@@ -119,14 +120,16 @@ def _said(settings: Config, setting: str, text: str) -> str:
 
 def _folders(settings: Config, env: Mapping[str, str]) -> Iterator[_Found]:
     state = Path(settings.state)
-    if wrong := _folder(state) or _shared(state) or _key(state):
+    if wrong := unwritable(state):
+        yield "stops", "state", f"{wrong}; {OTHER_STATE}"
+    elif wrong := _shared(state) or _key(state):
         yield "stops", "state", wrong
     if settings.journal.path and (wrong := _file(Path(settings.journal.path))):
         yield "stops", "journal.path", wrong
-    yield from _store(settings, env, state_is_well=not _folder(state))
+    yield from _store(settings, env, state_is_well=not unwritable(state))
 
 
-def _folder(path: Path) -> str:
+def unwritable(path: Path) -> str:
     """Say why *path* cannot be used as a folder that is made when it is missing, or nothing."""
     try:
         path = path.expanduser()
@@ -171,7 +174,7 @@ def _file(path: Path) -> str:
             return f"{path} is no ordinary file"
     except (OSError, RuntimeError, ValueError) as e:
         return f"{path} cannot be used: {getattr(e, 'strerror', None) or e}"
-    return _folder(path.parent)
+    return unwritable(path.parent)
 
 
 def _store(settings: Config, env: Mapping[str, str], *, state_is_well: bool) -> Iterator[_Found]:

@@ -170,7 +170,7 @@ FAULTS: dict[str, tuple[Callable[[Bench], object], str, str]] = {
     "keys for all": (literal, "others can read ", "chmod 600 "),
     "a state for all": (lambda bench: bench.state.chmod(0o755), "others can look into ", "chmod 700 "),
     "a state that others write": (lambda bench: bench.state.chmod(0o777), "others can change ", "chmod go-w "),
-    "no folder": (lambda bench: (bench.state.rmdir(), bench.write("state", "")), "is no folder", "in the settings"),
+    "no folder": (lambda bench: (bench.state.rmdir(), bench.write("state", "")), "is no folder", "state: /other"),
     "no store": (no_redis, "NO_SUCH_STORE", "in the settings"),
     "a clock set back": (set_back, "the clock was set back", "timedatectl"),
     "TLS secrets": (env(SSLKEYLOGFILE="/tmp/keys"), "SSLKEYLOGFILE is set", "unset SSLKEYLOGFILE"),  # noqa: S108

@@ -114,6 +114,28 @@ def test_a_run_takes_folder_and_hosts_from_the_settings(here: Path) -> None:
         read_settings(here / "none.yaml", CommandLine())
 
 
+def test_a_folder_that_cannot_be_used_is_named_with_what_it_is_for_and_another(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = settings(here / "here" / "config.yaml")
+    (here / "file").write_text("")
+    file.write_text(file.read_text().replace(str(here / "here" / "state"), str(here / "file" / "state")))
+
+    assert run(["--", "true"], {"PATH": os.environ["PATH"]}) == 2
+    told = capsys.readouterr().err
+    assert "its log and its state" in told and f"{here / 'file'} is no folder" in told
+    assert told.count("\n") == 1 and told.endswith("state: /other/folder\n")
+
+    monkeypatch.setenv("HOME", str(here / "file"))
+    assert run(["--look", "--", "true"], {"PATH": os.environ["PATH"]}) == 2
+    assert "HOME=/other/folder" in capsys.readouterr().err
+
+    settings(file)
+    assert run(["--", "true"], {"PATH": os.environ["PATH"]}) == 2
+    assert "mitmproxy keeps its certificates" in (told := capsys.readouterr().err)
+    assert "--set confdir=/other/folder" in told and not (here / "here" / "state").exists()
+
+
 def alone(monkeypatch: pytest.MonkeyPatch, words: str, **env: str) -> tuple[list[str], dict[str, str]]:
     """Return what takes the place of this process."""
     started: list[Any] = []

@@ -335,13 +335,13 @@ def test_why_a_folder_or_a_file_cannot_be_used(
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     path = tmp_path / below
 
-    assert environment._folder(path) == folder.format(path, root=tmp_path)
+    assert environment.unwritable(path) == folder.format(path, root=tmp_path)
     assert environment._file(path) == file.format(path, root=tmp_path)
 
 
 @pytest.mark.parametrize("path", ["~no-such-user-here/x"])
 def test_a_home_that_is_not_there_is_said(path: str) -> None:
-    for found in (environment._folder(Path(path)), environment._file(Path(path))):
+    for found in (environment.unwritable(Path(path)), environment._file(Path(path))):
         assert found.startswith(f"{path} cannot be used: ") and "home" in found
 
 
@@ -431,7 +431,9 @@ def test_a_store_whose_package_is_missing_is_said_with_the_command(
 def test_the_store_in_a_state_folder_that_cannot_be_used_is_not_said_as_well(closed: Path) -> None:
     text = settings(closed, "example-key", f"state: {closed}\nstore: sqlite\n")
 
-    assert problems(closed, text) == [("stops", f"config.yaml:1:8: state: the folder {closed} cannot be written to")]
+    [(kind, said)] = problems(closed, text)
+    assert kind == "stops"
+    assert said == f"config.yaml:1:8: state: the folder {closed} cannot be written to; {environment.OTHER_STATE}"
 
 
 def test_a_store_in_the_state_folder_that_cannot_be_written_is_said(

@@ -162,7 +162,7 @@ def _plain(found: MachineFault) -> dict[str, str]:
 
 def _summary(machine: ExaminedMachine, found: list[MachineFault], checks: int) -> str:
     wrong = sum(each.level != "note" for each in found)
-    where = f"{machine.file}; " if machine.settings else ""
+    where = f"{machine.file}; " if machine.settings and not machine.unwritten else ""
     proxies = ", ".join(address for each in machine.running for address in each.addresses)
     runs = f"a proxy runs at {proxies}" if proxies else f"no proxy runs (it would at {DEFAULT_ADDRESS})"
     return secret_patterns.covered(f"{where}{runs}; looked at {checks} things, wrong: {wrong}")

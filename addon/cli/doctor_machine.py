@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import stat
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from ..launch.taken_ports import is_free, owner
 from ..needs import NEEDS
 from .examined import DEFAULT_ADDRESS, ExaminedMachine, MachineFault, place
 
@@ -77,40 +77,11 @@ def _others(file: Path) -> bool:
 def port(machine: ExaminedMachine) -> Iterator[MachineFault]:
     """A port that something else has."""
     host, number = place(DEFAULT_ADDRESS)
-    if machine.running or _is_free(host, number):
+    if machine.running or is_free(host, number):
         return
-    who = _owner(number)
+    who = owner(number)
     told = f"port {number} is in use by {who or 'another program'}, and that is no proxy of these settings"
     yield MachineFault("problem", told, f"end it, or: patchbay run --listen-port {number + 1}")
-
-
-def _is_free(host: str, number: int) -> bool:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind((host, number))
-        except OSError:
-            return False
-    return True
-
-
-def _owner(number: int) -> str:
-    """Return program and pid of what listens at the port *number*, as far as Linux tells this user."""
-    inodes = set(_listening(number))
-    for folder in Path("/proc").glob("[0-9]*") if inodes else ():
-        with contextlib.suppress(OSError):
-            if any(os.readlink(each) in inodes for each in (folder / "fd").iterdir()):
-                return f"{(folder / 'comm').read_text().strip()} (pid {folder.name})"
-    return ""
-
-
-def _listening(number: int) -> Iterator[str]:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == number:
-                    yield f"socket:[{fields[9]}]"
 
 
 # -- packages ----------------------------------------------------------------------------------------------------------

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
-from pathlib import Path
-
-from .. import needs
 
 
 def main() -> int:
     """Run the command of the process's arguments and return its exit code."""
     _open_streams()
+    if is_usual := signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without their traceback
     try:
         command = importlib.import_module(f"{__package__}.main")
     except ImportError:
-        needs.check(Path(__file__).resolve().parent.parent)
+        _tell_missing()
         raise
-    return int(command.main())
+    if is_usual:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return int(command.main())
+    except KeyboardInterrupt:
+        # Seen to die of it, as a shell that runs a script expects.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        return 128 + signal.SIGINT
+
+
+def _tell_missing() -> None:
+    # Loaded here alone: until `main` runs, Ctrl-C shows a traceback.
+    from pathlib import Path
+
+    from .. import needs
+
+    needs.check(Path(__file__).resolve().parent.parent)
 
 
 def _open_streams() -> None:

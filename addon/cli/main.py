@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import os
 import platform
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +76,8 @@ def _run(argv: Sequence[str] | None) -> int:
     if words[:1] and words[0] in _ELSEWHERE:
         return _complain(f"{words[0]} is a command of mitmproxy's command bar: {_ELSEWHERE[words[0]]}", EXIT_USAGE)
     itself = next((each for each in COMMANDS if each.parses and words[:1] == [each.name]), None)
+    if told := _program(words):
+        return _complain(told, EXIT_USAGE)
     arguments = argparse.Namespace(command=itself, words=words[1:]) if itself else parser.parse_args(words)
     command: Command | None = arguments.command
     if command is None:
@@ -89,6 +94,16 @@ def _run(argv: Sequence[str] | None) -> int:
     except OSError as e:
         file = environment.settings_file(getattr(arguments, "config", None))
         return _complain(environment.told(e, file), EXIT_USAGE)
+
+
+def _program(words: Sequence[str]) -> str:
+    """Say how the program that *words* name runs behind Patchbay, empty where they name none."""
+    word = next(iter(words), "-")
+    known = [each.name for each in COMMANDS]
+    is_program = not word.startswith("-") and word not in known and shutil.which(word)
+    if not is_program or difflib.get_close_matches(word, known, 1, 0.75):
+        return ""
+    return f"'{word}' is no command of patchbay; to run it behind Patchbay:  patchbay run -- {shlex.join(words)}"
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -37,6 +37,8 @@ class Caught:
 
 def located(word: str, env: Mapping[str, str]) -> str:
     """Return the path of the program that *word* names. Raises LaunchError, with the exit code of a shell."""
+    if not word:
+        raise LaunchError("the command behind -- is an empty word: name a program there")
     if found := shutil.which(word, path=env.get("PATH")):
         return found
     if os.path.isdir(word) and "/" in word:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,8 @@ from dataclasses import dataclass, replace
 EXIT_USAGE = 2  # as for argparse
 TOOLS = {"dump": "mitmdump", "web": "mitmweb", "console": "mitmproxy"}
 LOG_FORMATS = ("text", "json")
+_OWN = ("--look", "--config", "--quiet", "--log-format", "--help")
+_NEARBY = frozenset({"--confdir"})  # mitmproxy's, of a name that is much like one of ours
 # What is here another name of an option of mitmproxy.
 _SHORT = {"-m": "mode", "-p": "listen_port"}
 
@@ -77,7 +80,7 @@ def _tool(word: str, rest: Sequence[str]) -> str:
     if near := difflib.get_close_matches(word, TOOLS, 1, 0.5):
         message += f"; did you mean {near[0]}?"
     elif shutil.which(word):
-        message += f"; to run it behind Patchbay:  patchbay run -- {' '.join([word, *rest])}"
+        message += f"; to run it behind Patchbay:  patchbay run -- {shlex.join([word, *rest])}"
     raise LaunchError(message)
 
 
@@ -98,11 +101,20 @@ def _own_options(line: CommandLine, words: Sequence[str]) -> CommandLine:
                 line = replace(line, config=value if equals else _next(name, left))
             case "--log-format":
                 line = replace(line, log_format=_one_of(LOG_FORMATS, name, value if equals else _next(name, left)))
+            case _ if near := _slip(name):
+                raise LaunchError(f"{name} is no option of patchbay run; did you mean {near}?")
             case _:
                 rest.append(name + equals + value)
                 if not equals and name in ("-s", "-w", "-r", "--set") and left:  # a value that looks like an option
                     rest.append(left.pop(0))
     return replace(line, options=tuple(rest))
+
+
+def _slip(name: str) -> str:
+    """Return Patchbay's own option that *name* is a slip for, empty where it may be mitmproxy's."""
+    if not name.startswith("--") or name in _NEARBY:
+        return ""
+    return next(iter(difflib.get_close_matches(name, _OWN, 1, 0.75)), "")
 
 
 def _next(name: str, left: list[str]) -> str:

@@ -22,6 +22,8 @@ _PATIENCE = 60.0  # seconds for the answers under way, after which the process e
 
 def main(words: list[str]) -> None:
     tool, watched, *options = words
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of an import; mitmproxy has a handler of its own
     if watched != "-":
         threading.Thread(target=_end_with, args=(int(watched),), daemon=True).start()
     if auth := os.environ.pop(AUTH, ""):

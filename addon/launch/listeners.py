@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from ..upstream_url import ANYWHERE
 from .command_line import CommandLine, LaunchError
@@ -11,6 +12,7 @@ from .proxy_variables import OuterProxy
 
 MODE = f"reverse:http://{ANYWHERE}"  # one port for every provider; where no account is responsible, nothing answers
 HOST = "127.0.0.1"  # a client must not reach it from outside
+_PORT = 8080  # mitmproxy's, where none is named
 _BASES, _PROXIES = ("reverse",), ("regular", "upstream")
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - looked for
 
@@ -28,6 +30,15 @@ def defaults(line: CommandLine) -> tuple[str, ...]:
     """Return the options for a proxy that runs alone, less those that the user gave."""
     mode = () if line.values("mode") else ("--mode", "regular" if line.look else MODE)
     return (*mode, *_host(line))
+
+
+def places(line: CommandLine) -> tuple[tuple[str, int], ...]:
+    """Return host and port of the listeners of a proxy that runs alone. Raises LaunchError."""
+    named = line.values("listen_port")
+    port = _port(named[-1]) if named else _PORT
+    modes = line.values("mode") or ("regular",)
+    urls = (urlsplit(_url(mode, line, port)) for mode in modes if _kind(mode) in (*_BASES, *_PROXIES))
+    return tuple((url.hostname or HOST, url.port or port) for url in urls)
 
 
 def beside_command(

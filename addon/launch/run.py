@@ -19,7 +19,17 @@ from ..proxy.release import ADDON, CALLED
 from ..settings import reader
 from ..settings.settings import Config
 from ..visible_text import visible
-from . import child_environment, child_process, client_programs, command_line, host, listeners, summary, unwritten
+from . import (
+    child_environment,
+    child_process,
+    client_programs,
+    command_line,
+    host,
+    listeners,
+    summary,
+    taken_ports,
+    unwritten,
+)
 from .child_environment import ChildSetup
 from .command_line import CommandLine, LaunchError
 from .listeners import MODE, Listeners
@@ -27,6 +37,11 @@ from .proxy_process import AddressInUse, ProxyProcess, free_ports, host_command,
 from .proxy_variables import OuterProxy, outer_proxy
 
 _TRIES = 5  # to find a port that no other program takes before the proxy has it
+_AT_ONCE_SECONDS = 3.0  # after which a command is not taken for one that only starts another
+_LEFT = (
+    "the command ended at once, and the proxy with it: what it may have left running (an editor, a program in the"
+    f' background) needs a proxy that stays:  {CALLED} run, and in its terminal  eval "$({CALLED} env)"'
+)
 _WEB = re.compile(r"Web server listening at (\S+)")
 
 RUN_HELP = """\
@@ -84,12 +99,52 @@ def run(words: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 def _alone(line: CommandLine, env: Mapping[str, str]) -> int:
-    options = (*listeners.defaults(line), *_own_options(line), *line.options)
+    file = _used_file(line, env)
+    options = (*listeners.defaults(line), *_own_options(line), *_free_web_port(line, file, env), *line.options)
     if line.look and not line.quiet:
         print(f'patchbay: in the terminal of your tool:  eval "$({CALLED} env)"', file=sys.stderr)
     sys.stdout.flush()
     command = host_command(line.tool, "-", options)
-    os.execve(command[0], command, _proxy_environment(_used_file(line, env), line, env))  # noqa: S606 - this Python
+    os.execve(command[0], command, _proxy_environment(file, line, env))  # noqa: S606 - this Python
+
+
+def _free_web_port(line: CommandLine, file: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the option for a free port of mitmweb, none where its usual one is free. Raises LaunchError."""
+    places, folder = _places(line), _state_folder(file, line)
+    tool = f"{line.tool} " * (line.tool != "dump")
+    taken_ports.check(places, f"{tool}-p", folder, env)
+    if line.tool != "web" or _is_configured("web_port", line):
+        return ()
+    if named := line.values("web_port"):
+        pages = ((listeners.HOST, int(named[-1])),) if named[-1].isdigit() else ()
+        taken_ports.check(pages, f"{tool}--web-port", folder, env)
+        return ()
+    used = {port for _, port in places}
+    if taken_ports.WEB_PORT not in used and taken_ports.is_free(listeners.HOST, taken_ports.WEB_PORT):
+        return ()
+    return ("--web-port", str(taken_ports.free_after(listeners.HOST, taken_ports.WEB_PORT, used)))
+
+
+def _places(line: CommandLine) -> tuple[tuple[str, int], ...]:
+    """Return where the proxy will listen, as far as the command line says."""
+    is_closed = {"-n", "--no-server", "server=false"} & set(line.options)
+    return () if is_closed or _is_configured("listen_port", line) else listeners.places(line)
+
+
+def _is_configured(name: str, line: CommandLine) -> bool:
+    """Whether mitmproxy's own settings give the option *name*, and the command line does not."""
+    with contextlib.suppress(OSError):
+        text = (_confdir(line) / "config.yaml").read_text(encoding="utf-8", errors="replace")
+        return not line.values(name) and f"{name}:" in text
+    return False
+
+
+def _state_folder(file: Path | None, line: CommandLine) -> Path:
+    """Return the folder with the sockets of running proxies. The proxy itself says what is wrong with its settings."""
+    try:
+        return read_settings(file, line).folder
+    except LaunchError:
+        return read_settings(None, line).folder
 
 
 # -- with a command ---------------------------------------------------------------------------------------------------
@@ -109,8 +164,9 @@ def _beside_command(line: CommandLine, env: Mapping[str, str]) -> int:
         if note:
             _say(visible(note))
         _tell_web(proxy, line)
+        began = time.monotonic()
         code = child_process.run(program, command, child)
-        _end(proxy, line)
+        _end(proxy, line, at_once=time.monotonic() - began < _AT_ONCE_SECONDS)
     except KeyboardInterrupt:
         code = -signal.SIGINT
     finally:
@@ -185,8 +241,12 @@ def _tell_web(proxy: ProxyProcess, line: CommandLine) -> None:
         print(f"patchbay: mitmweb is at {found[1]}", file=sys.__stderr__, flush=True)
 
 
-def _end(proxy: ProxyProcess, line: CommandLine) -> None:
-    """Say what went through *proxy*, and end it. Its log stays where there is a reason to read it."""
+def _end(proxy: ProxyProcess, line: CommandLine, *, at_once: bool) -> None:
+    """
+    Say what went through *proxy*, and end it. Its log stays where there is a reason to read it.
+
+    *at_once*: the command may have left another program running, as the one that opens an editor does.
+    """
     if (code := proxy.exit_code) is not None:
         told = proxy.told().rpartition("\n")[2]
         _say(f"the proxy ended before the command, with exit code {code}: {told}\nits log: {proxy.log}")
@@ -198,6 +258,8 @@ def _end(proxy: ProxyProcess, line: CommandLine) -> None:
             _say(visible(text))
         if found.store_fault:
             _say(visible(f"nothing was kept for the next run: {found.store_fault}"))
+        if at_once and not found.totals.exchanges and not found.totals.refused:
+            _say(_LEFT)
     if found is not None and summary.is_flagged(found.totals):
         _say(f"the proxy's log: {proxy.log}")
     elif proxy.exit_code:
@@ -238,7 +300,7 @@ def _used_file(line: CommandLine, env: Mapping[str, str]) -> Path | None:
     except NoSettings as e:
         made = unwritten.of(env)
         if not made.keys:
-            look = shlex.join((CALLED, "run", "--look", *(("--", *line.command) if line.command else ())))
+            look = f"{CALLED} run --look" + (f" -- {shlex.join(line.command)}" if line.command else "")
             left = "".join(f"\nleft out: {each}" for each in made.left)
             raise LaunchError(f"{e}; without an account, to only look:  {look}{left}") from e
         if not line.quiet:
@@ -265,7 +327,7 @@ def settings_file(line: CommandLine, env: Mapping[str, str]) -> Path | None:
 
 
 def _init(file: Path) -> str:
-    return shlex.join((CALLED, "init", str(file)))
+    return f"{CALLED} init {shlex.quote(str(file))}"
 
 
 def read_settings(file: Path | None, line: CommandLine) -> RunSettings:

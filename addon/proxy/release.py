@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
 ADDON = Path(__file__).resolve().parent.parent
-# How a user runs the command here.
-CALLED = str(ADDON.parent / "scripts" / "patchbay") if ADDON.name == "addon" else "patchbay"
+# How a user runs the command here, as a shell reads it.
+CALLED = shlex.quote(str(ADDON.parent / "scripts" / "patchbay")) if ADDON.name == "addon" else "patchbay"
 
 
 def version() -> str:

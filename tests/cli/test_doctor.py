@@ -72,7 +72,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(doctor_machine, "_is_free", lambda host, number: True)  # other tests may use 8080
+    monkeypatch.setattr(doctor_machine, "is_free", lambda host, number: True)  # other tests may use 8080
     return Bench(tmp_path)
 
 
@@ -240,7 +240,7 @@ def test_a_port_that_another_program_has_is_named(bench: Bench, monkeypatch: pyt
 
 def test_a_running_proxy_is_known_when_its_settings_are_broken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It must not be taken for a stranger on its own port, which is to be ended."""
-    monkeypatch.setattr(doctor_machine, "_is_free", lambda host, number: False)
+    monkeypatch.setattr(doctor_machine, "is_free", lambda host, number: False)
     status = {"addresses": [HERE], "kinds": ["base"], "pid": 4711}
     of_state = {bench.state: [RunningProxy(bench.state / "control-4711.sock", 4711)]}
     monkeypatch.setattr(doctor.control_socket, "running", lambda folder, env: of_state.get(folder, []))
@@ -266,7 +266,7 @@ def test_an_account_that_leads_to_the_proxy_itself_is_found(bench: Bench, monkey
 
 
 def test_our_own_proxy_may_have_the_port(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_machine, "_is_free", lambda host, number: False)
+    monkeypatch.setattr(doctor_machine, "is_free", lambda host, number: False)
     at = replace(bench.machine(monkeypatch), running=(RunningAddresses((HERE,), ("base",), 1),))
     assert list(doctor_machine.port(at)) == []
 
@@ -496,7 +496,7 @@ def test_without_settings_the_keys_of_the_environment_are_looked_at(
         [found] = [each for each in doctor.examined(machine) if "config.yaml" in each.what]
         return found.level, found.what, found.mend
 
-    monkeypatch.setattr(doctor_machine, "_is_free", lambda host, number: True)
+    monkeypatch.setattr(doctor_machine, "is_free", lambda host, number: True)
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         monkeypatch.delenv(name)

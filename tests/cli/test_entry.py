@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,21 @@ def test_closed_streams_are_opened_on_nothing_for_it_and_for_the_commands_that_i
         ["/bin/sh", "-c", f'exec "$0" -P -c "$1" {closed}', sys.executable, code], cwd=tmp_path, timeout=60, check=True
     )
     assert (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("stage", ["import", "run"])
+def test_ctrl_c_ends_it_by_that_signal_and_without_a_traceback(stage: str, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\nfrom patchbay.cli import entry\n"
+        "class Found:\n"
+        "    def interrupt(*_): os.kill(os.getpid(), signal.SIGINT)\n"
+        "    main = interrupt\n"
+        "def load(name):\n"
+        f"    if {stage!r} == 'import': Found.interrupt()\n"
+        "    return Found()\n"
+        "entry.importlib.import_module = load\nentry.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")

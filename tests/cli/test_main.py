@@ -401,3 +401,10 @@ def test_stderr_shows_what_a_terminal_would_obey_as_escapes() -> None:
 def test_a_command_of_mitmproxy_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["curl", "abcd"]) == 2
     assert "is a command of mitmproxy's command bar: select the flow" in capsys.readouterr().err
+
+
+def test_a_program_in_the_place_of_a_command_is_told_how_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sh", "-c", "a b"]) == 2
+    told = "'sh' is no command of patchbay; to run it behind Patchbay:  patchbay run -- sh -c 'a b'\n"
+    assert capsys.readouterr().err == told
+    assert _exit_code(["no-such-program"]) == 2

@@ -20,7 +20,7 @@ from patchbay.launch.command_line import LaunchError
         ("./no-such", 127, "there is no program ./no-such"),
         ("./plain", 126, "./plain is not executable"),
         ("./folder", 126, "./folder is a folder"),
-        ("", 127, "there is no program  on the PATH"),
+        ("", 2, "the command behind -- is an empty word: name a program there"),
     ],
 )
 def test_what_cannot_be_run_is_named_with_the_exit_code_of_a_shell(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given, strategies as st
+from mitmproxy.options import Options
+from mitmproxy.tools import cmdline
+from mitmproxy.tools.dump import DumpMaster
 
 from patchbay.launch import command_line
 from patchbay.launch.command_line import CommandLine, LaunchError, parse
@@ -89,3 +94,26 @@ def test_any_words_are_read_or_refused_and_those_of_the_command_stay_as_they_are
     if "--" in words and not line.help:
         assert list(line.command) == words[words.index("--") + 1 :]
     line.values("mode")
+
+
+@pytest.mark.parametrize(
+    ("word", "near"), [("--lok", "--look"), ("--queit", "--quiet"), ("--log-fromat", "--log-format")]
+)
+def test_a_slip_in_an_option_of_ours_is_told(word: str, near: str) -> None:
+    with pytest.raises(LaunchError, match=f"{word} is no option of patchbay run; did you mean {near}\\?") as failed:
+        parse([word, "--", "claude"])
+    assert failed.value.code == 2
+
+
+def test_no_option_of_mitmproxys_is_taken_for_a_slip() -> None:
+    options = Options()
+
+    async def master() -> None:
+        DumpMaster(options)  # whose addons add their options
+
+    asyncio.run(master())
+    flags = {flag for each in cmdline.mitmdump(options)._actions for flag in each.option_strings}
+    assert len(flags) > 50
+    for flag in flags - {"-q", "--quiet", "-h", "--help"}:
+        assert parse([flag]).options == (flag,)
+    assert not [name for name, _ in options.items() if command_line._slip(f"--{name.replace('_', '-')}")]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from patchbay.launch import run as launch_run
+from patchbay.launch import run as launch_run, taken_ports
 from patchbay.launch.command_line import CommandLine, LaunchError
 from patchbay.launch.listeners import MODE
 from patchbay.launch.proxy_process import AddressInUse
@@ -25,6 +25,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory, and a home folder beside it."""
     monkeypatch.delenv("PATCHBAY_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(taken_ports, "is_free", lambda host, port: True)  # other programs may use 8080
     monkeypatch.setattr(launch_run, "ADDON", tmp_path / "checkout" / "addon")
     for name in ("here", "home/patchbay", "checkout"):
         (tmp_path / name).mkdir(parents=True)
@@ -181,6 +182,60 @@ def test_a_store_of_the_users_own_stays_and_who_looks_has_none(here: Path, monke
     command, env = alone(monkeypatch, "--look")
     assert command[8:] == ["--mode", "regular", "--listen-host", "127.0.0.1", "--set", "patchbay_look=true"]
     assert env == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "taken", "added"),
+    [
+        ("web", {8081}, ["--web-port", "8082"]),
+        ("web -p 8081", set(), ["--web-port", "8082"]),
+        ("web -p 8082", {8081}, ["--web-port", "8083"]),
+        ("web", set(), []),
+        ("web --web-port 9000", {8081}, []),
+        ("dump", {8081}, []),
+        ("dump -n", {8080}, []),
+        ("--mode regular@8090", {8080}, []),
+    ],
+)
+def test_mitmweb_gets_a_free_port_unless_one_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch, words: str, taken: set[int], added: list[str]
+) -> None:
+    settings(here / "here" / "config.yaml")
+    monkeypatch.setattr(taken_ports, "is_free", lambda host, port: port not in taken)
+    command, _ = alone(monkeypatch, words)
+    assert not added or command[command.index("--web-port") + 1] == added[1]
+    assert ("--web-port" in command) == bool(added or "--web-port" in words)
+
+
+@pytest.mark.parametrize(
+    ("words", "taken", "told"),
+    [
+        ("", {8080}, "port 8080 is in use by a-program; another port:  patchbay run -p 8082"),
+        ("web -p 8070", {8070, 8071}, "port 8070 is in use by a-program; another port:  patchbay run web -p 8072"),
+        ("--mode regular --mode reverse:http://x@8090", {8090}, "port 8090 is in use by a-program; another port:  "),
+        ("web --web-port 9000", {9000}, "port 9000 is in use by a-program; another port:  patchbay run web --web-port"),
+    ],
+)
+def test_a_taken_port_is_told_in_one_line_with_a_free_one(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    taken: set[int],
+    told: str,
+) -> None:
+    settings(here / "here" / "config.yaml")
+    monkeypatch.setattr(taken_ports, "is_free", lambda host, port: port not in taken)
+    monkeypatch.setattr(taken_ports, "owner", lambda port: "a-program")
+    assert run(words.split(), {}) == 1
+    assert capsys.readouterr().err.startswith(f"patchbay: {told}")
+
+
+def test_a_port_that_mitmproxys_own_settings_name_is_not_looked_at(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings(here / "here" / "config.yaml")
+    (here / "config.yaml").write_text("listen_port: 9000\nweb_port: 9001\n")
+    monkeypatch.setattr(taken_ports, "is_free", lambda host, port: False)
+    assert "--web-port" not in alone(monkeypatch, f"web --set confdir={here}")[0]
 
 
 class Started:

@@ -68,10 +68,14 @@ class Pane:
             text = text[: max(0, self._budget)]
         if not text:
             return
-        self._budget -= len(text) + _EACH
+        shown = safe(text)
+        if len(shown) > self._budget:  # escapes take room too
+            self.left_out += (len(shown) - self._budget) * len(text) // len(shown)
+            shown = shown[: self._budget]
+        self._budget -= len(shown) + _EACH
         indent = indent[: self.width // 2]
         head = indent if first is None else first
-        begin, mark, rest = safe(text).partition("\n")
+        begin, mark, rest = shown.partition("\n")
         for line in wrapped(begin, self.width - max(columns(head), len(indent))):
             self._line(head + line)
             head = indent
@@ -114,6 +118,7 @@ class Pane:
         fill = self.width - columns(begin) - columns(end)
         self.blank()
         self._lines.append(begin + line * max(2, fill) + end)
+        self._budget -= len(self._lines[-1])
 
     def blank(self) -> None:
         """Add a blank line, unless the last one is blank or there is none yet."""

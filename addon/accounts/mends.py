@@ -19,14 +19,15 @@ _ID = 32  # characters of an account's id that a message shows
 _WILD = frozenset("*?[")
 
 _ON_PURPOSE = frozenset({"disabled", "switched_off", "paused"})
+COMPANY_CA = (
+    "if a company's CA signs there, start Patchbay with SSL_CERT_FILE=ca.pem"
+    " or --set ssl_verify_upstream_trusted_ca=ca.pem"
+)
 _ON_THE_WAY: Mapping[str, str] = MappingProxyType({
     "connection refused": "Check that the provider runs, and base_url in the settings",
     "name not resolved": "Check the network, and the name in base_url",
     "no route to it": "Check the network",
-    "TLS certificate not trusted": (
-        "Check base_url; if a company's CA signs there, start Patchbay with SSL_CERT_FILE=ca.pem"
-        " or --set ssl_verify_upstream_trusted_ca=ca.pem"
-    ),
+    "TLS certificate not trusted": f"Check base_url; {COMPANY_CA}",
     "TLS handshake failed": "Check whether base_url must begin with http:// or https://",
     "no valid HTTP": "Check base_url in the settings: what answers there speaks no HTTP",
 })  # fmt: skip

@@ -22,6 +22,7 @@ from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from .. import guards
+from ..accounts import mends
 from ..content_coding import CodingError
 from ..replacement import CROSSTALK
 from ..values.answer import Chunk, End, Failure, FailureKind, Head, Overdue, Reaction
@@ -409,9 +410,9 @@ class PatchbayStream(UpstreamAttempt):
             self.held, driver.lease = self.kept
             yield from self._release()
         else:
-            yield from self._fail(
-                driver.upstream_refusal("upstream_unreachable", f"The upstream did not answer: {failure}")
-            )
+            mend = f"; {mends.COMPANY_CA}" if str(failure).startswith("Certificate") else ""
+            why = f"The upstream did not answer: {failure}{mend}"
+            yield from self._fail(driver.upstream_refusal("upstream_unreachable", why))
 
     def _release(self) -> Commands:
         assert self.held is not None

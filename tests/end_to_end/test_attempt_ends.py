@@ -10,6 +10,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from patchbay.accounts import mends
+
 from ..ports import free_port
 from .harness import Proxy, proxy
 from .http2_upstream import CONTENT, Asked, Link, Upstream, upstream
@@ -145,3 +147,4 @@ def test_an_answer_over_http2_that_is_none_says_how_it_ended(running: tuple[Prox
 def test_an_upstream_without_a_connection_is_not_reachable(running: tuple[Proxy, Upstream], way: str) -> None:
     told = ask(running[0], way, way)
     assert told[:2] == (502, REACHED) and f"can be reached: {way}: {NOT_REACHED[way]}" in told[2], told
+    assert (mends.COMPANY_CA in told[2]) == (way == "certificate"), told

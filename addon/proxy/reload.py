@@ -38,6 +38,7 @@ class Settings:
 
 
 # What `patchbay_look` goes by in place of a file: nothing is kept beyond the process, and nothing is written.
+MOST_LEARNED = 64  # secrets of accounts that are read before their first use
 LOOKING = Settings(
     Config(accounts=(), store="memory", mode="shadow", crosstalk=CrosstalkSettings(incidents=0)), clients=()
 )
@@ -54,6 +55,7 @@ async def load(path: Path, keys: Credentials, before: Config | None = None) -> S
     keys.carried_by(config.credential_headers)
     for client in config.clients:
         await keys.ready(client.secret)
+    await _learn(config, keys)
     known = tuple(Known(client, keys.value(client.secret).encode()) for client in config.clients)
     names: dict[bytes, str] = {}
     for one in known:
@@ -202,6 +204,21 @@ def _withhold(settings: Config, keys: Credentials) -> None:
     store = {settings.store, os.environ.get(persistence.VARIABLE, "")}
     named = {url.removeprefix("env:") for url in store if url.startswith("env:")}
     keys.withhold(_secrets(settings), {*named, persistence.VARIABLE})
+
+
+async def _learn(settings: Config, keys: Credentials) -> None:
+    """
+    Let the keys of enabled accounts be covered from the start, as far as no program must run for them.
+
+    Each costs a search through what passes, so of many accounts a key is known from its first use on.
+    """
+    secrets = [secret for account in settings.accounts if account.enabled for secret in account.secrets]
+    if len(secrets) > MOST_LEARNED:
+        return
+    for secret in secrets:
+        if secret.source != "cmd":
+            with contextlib.suppress(KeyUnavailable):  # it is said where the account is used
+                await keys.ready(secret)
 
 
 def _secrets(settings: Config) -> list[Secret]:

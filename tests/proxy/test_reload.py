@@ -338,3 +338,19 @@ def test_the_settings_and_the_files_of_their_keys_are_watched(tmp_path: Path) ->
     bench = Bench(tmp_path, TWO.replace("example-one", f"'{key}'"))
 
     assert bench.reload._files() == [bench.path, tmp_path / "key"]
+
+
+def test_keys_of_enabled_accounts_are_covered_before_their_first_use(tmp_path: Path) -> None:
+    """But for those that a program prints, and where they are so many that the search for them would cost."""
+    key = tmp_path / "key"
+    write_key(key, "example-three")
+    rest = [f"{{id: c, provider: openai, key: 'file:{key}'}}", "{id: d, provider: openai, key: {cmd: [touch, ran]}}"]
+    rest += ["{id: e, provider: openai, enabled: false, key: example-four}"]
+    text = TWO.replace("]", ", " + ", ".join(rest) + "]")
+    many = ", ".join(f"{{id: a{n}, provider: openai, key: example-{n:04}}}" for n in range(reload.MOST_LEARNED + 1))
+
+    for accounts, covered in ((text, 3), (f"accounts: [{many}]\n", 0)):
+        bench, said = Bench(tmp_path, accounts), b"example-one example-two example-three example-four example-0001"
+        asyncio.run(reload.load(bench.path, bench.keys))
+        assert bench.keys.scrub(said).count(b"removed-by") == covered
+    assert not Path("ran").exists()

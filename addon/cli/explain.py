@@ -175,7 +175,7 @@ def _what_happened(told: dict[str, Any] | None, place: int) -> Iterator[str]:
 
 
 def _exchange(told: dict[str, Any]) -> Iterator[str]:
-    account = f"none: {told['status']} {told['error']}"
+    account = f"none: {told['status']} {told['error']}" if told["error"] else "none"
     if told["account"]:
         account = _placed(*(str(told[name] or "") for name in ("account", "binding", "moved_from", "moved_because")))
     if told["mode"] == "shadow":

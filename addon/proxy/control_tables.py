@@ -94,7 +94,7 @@ def status(found: ProxyStatus) -> list[str]:
         ("up", length_words(found.uptime_seconds)),
         ("exchanges", " · ".join(f"{count:,}{word}" for word, count in counts)),
         ("accounts", served or "none was used"),
-        ("tokens", tokens(totals.tokens)),
+        ("tokens", tokens(totals.tokens) or "none counted"),
         ("verdicts", verdicts or "none"),
         *(("store", f"cannot be used: {fault}") for fault in (found.store_fault,) if fault),
     ])  # fmt: skip

@@ -164,6 +164,15 @@ def test_a_message_on_a_socket_is_found_too(tmp_path, keyed, capsys):
     assert "on the socket, 1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "told"), [(101, "", "none"), (503, "no_credential", "none: 503 no_credential")]
+)
+def test_without_an_account_only_an_error_is_told_as_its_reason(tmp_path, keyed, capsys, status, error, told):
+    flow = _served(["hi"], "", status=status, error=error)
+    main(["explain", "--config", str(keyed), _saved(tmp_path, flow), "--flow", "1"])
+    assert f"account     {told}\n" in capsys.readouterr().out
+
+
 def test_a_move_says_from_where_and_why(tmp_path, keyed, capsys):
     flow = _served(["hi"], "one", binding="reselected", moved_from="two", moved_because="rate limited (429)")
     assert main(["explain", "--config", str(keyed), _saved(tmp_path, flow), "--flow", "1"]) == 0

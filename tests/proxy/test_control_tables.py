@@ -41,6 +41,7 @@ def test_a_session_is_one_line_whatever_it_is_called(session: SessionShown) -> N
 def test_an_empty_list_has_its_titles() -> None:
     assert len(control_tables.sessions([], 0.0)) == len(control_tables.accounts([], 0.0)) == 1
     assert "accounts  none was used" in control_tables.status(ProxyStatus())
+    assert "tokens    none counted" in control_tables.status(ProxyStatus())
 
 
 REASON = "rate limited (429) for claude-opus-5, claude-haiku-4-5; paused"

@@ -166,10 +166,13 @@ def _listening(path: Path) -> socket.socket:
     if len(os.fsencode(path)) <= LONGEST_PATH:
         return _listening_at(path)
     aside = Path(tempfile.mkdtemp(prefix=_PREFIX)) / _SOCKET  # the folder has mode 0700
+    found = None
     try:
         found = _listening_at(aside)
         path.symlink_to(aside)
     except OSError:
+        if found:
+            found.close()
         aside.unlink(missing_ok=True)
         aside.parent.rmdir()
         raise

@@ -47,6 +47,7 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._idle: dict[asyncio.Task[None], None] = {}  # those that wait for a command, the longest first
 
     async def start(self, folder: Path, env: Mapping[str, str]) -> None:
         """Listen from now on. A socket that cannot be made is logged: the proxy serves without it."""
@@ -76,20 +77,27 @@ class ControlServer:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        if len(self._connections) > CONNECTIONS and self._idle:
+            next(iter(self._idle)).cancel()  # each holds a descriptor, and silent ones would keep all others out
         try:
             with contextlib.suppress(OSError, TimeoutError, asyncio.CancelledError):
-                await self._serve(reader, writer)
+                await self._serve(task, reader, writer)
         finally:
             self._connections.discard(task)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         while True:
+            self._idle[task] = None
             try:
                 line = await asyncio.wait_for(reader.readline(), IDLE)
             except ValueError:  # longer than the reader's limit
                 await self._send(writer, _TOO_LONG)
                 return
+            finally:
+                self._idle.pop(task, None)
             if not line:
                 return
             if refusal := self._refusal(writer):  # a peer whose line is not read would not read why

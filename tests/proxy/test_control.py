@@ -113,16 +113,30 @@ async def test_a_command_that_takes_too_long_is_given_up(tmp_path: Path, monkeyp
 
 
 @in_loop
-async def test_there_are_only_so_many_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_so_many_connections_are_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "CONNECTIONS", 2)
     async with server(tmp_path) as path:
         held = [await asyncio.open_unix_connection(str(path)) for _ in range(2)]
         for _, writer in held:
-            writer.write(b'{"command": "a"}\n')
+            writer.write(b'{"command": "a"}\n{"command": "wait"}\n')
         for reader, _ in held:
             await asyncio.wait_for(reader.readline(), 10)
         with pytest.raises(ControlFailed, match="too many"):
             await asked(path, "status")
+        for _, writer in held:
+            writer.close()
+
+
+@in_loop
+async def test_the_connection_that_is_silent_longest_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "CONNECTIONS", 2)
+    async with server(tmp_path) as path:
+        held = [await asyncio.open_unix_connection(str(path)) for _ in range(12)]
+        assert await asked(path, "status") == ["status"]
+        for reader, _ in held[:11]:
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        held[-1][1].write(b'{"command": "a"}\n')
+        assert b'"a"' in await asyncio.wait_for(held[-1][0].readline(), 10)
         for _, writer in held:
             writer.close()
 

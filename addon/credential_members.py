@@ -25,7 +25,7 @@ _FIELD = re.compile(rb"(?:^|[&?;])([A-Za-z][\w.\-]{0,63})=([^&\s\"'<>]++)")
 _PART = re.compile(rb"name=\"?([\w.\-]{2,64})\"?\r\n(?:[\w\-]{1,64}:[^\r\n]{0,200}\r\n){0,4}\r\n([^\r\n]++)")
 _PASSWORD_OF_URL = re.compile(rb"://[^/\s@:\"]{0,256}:([^/\s@\"]{1,256})@")
 _RUN_OF_KEY = re.compile(rb"[A-Za-z0-9_\-.+/=~%]{20,}")
-_OF_TOOLS = frozenset((*header_names.CREDENTIALS, "authorization_token", "proxy-authorization", "cookie", "api_key"))
+_OF_TOOLS = frozenset((*header_names.CREDENTIALS, "authorization_token", "proxy-authorization", "cookie"))
 _ADDRESS_OF_A_TOOL = re.compile(rb"\"(?:server_)?url\"\s{0,20}:\s{0,20}\"https?:[^\"\\?]{0,2000}\?([^\"\\]{1,4000})\"")
 _OF_A_TOOL = re.compile(
     rb"\"(" + b"|".join(re.escape(name.encode()) for name in sorted(_OF_TOOLS)) + rb")\"\s{0,20}:\s{0,20}\"" + _VALUE,

@@ -109,9 +109,9 @@ def test_short_values_are_none() -> None:
     assert found('{"token": "12345"}') == [] and found('{"token": "123456"}') == ["123456"]
 
 
-def test_in_a_conversation_a_key_beside_it_and_in_the_address_of_a_tool_count() -> None:
+def test_in_a_conversation_a_key_in_the_address_of_a_tool_counts() -> None:
     body = (
-        b'{"api_key":"plain-secret-1","tools":[{"server_url":"https://x/?a=1&api_key=plain-secret-2"}],'
+        b'{"input":{"api_key":"words-of-a-call"},"tools":[{"server_url":"https://x/?a=1&api_key=plain-secret-2"}],'
         b'"messages":[{"content":"see https://y/?api_key=plain-words"},{"url":"https://z/?page_token=abcdefgh"}]}'
     )
-    assert covered(body, in_conversation(body), lambda size: b"#" * size)[1] == (b"plain-secret-1", b"plain-secret-2")
+    assert covered(body, in_conversation(body), lambda size: b"#" * size)[1] == (b"plain-secret-2",)

@@ -49,7 +49,7 @@ def test_without_a_key_nothing_can_be_recognised(state: Path, capsys: pytest.Cap
     (state / "master.key").unlink()
 
     assert run(state) == 2
-    assert "name the folder with --state" in capsys.readouterr().err
+    assert "name it with --state" in capsys.readouterr().err
     assert not (state / "master.key").exists()
 
 

@@ -42,6 +42,9 @@ async def server(folder: Path, **env: str) -> AsyncIterator[Path]:
         yield made._path or Path()
     finally:
         made.stop()
+        while made._connections:  # they close in the loop, which is about to end
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
 
 async def asked(path: Path, *words: str) -> object:
@@ -55,6 +58,7 @@ async def sent(path: Path, *lines: bytes) -> list[dict[str, object]]:
     writer.write_eof()
     found = (await asyncio.wait_for(reader.read(), 10)).splitlines()
     writer.close()
+    await writer.wait_closed()
     return [json.loads(each) for each in found]
 
 
@@ -125,6 +129,7 @@ async def test_only_so_many_connections_are_at_work(tmp_path: Path, monkeypatch:
             await asked(path, "status")
         for _, writer in held:
             writer.close()
+            await writer.wait_closed()
 
 
 @in_loop
@@ -139,6 +144,7 @@ async def test_the_connection_that_is_silent_longest_gives_way(tmp_path: Path, m
         assert b'"a"' in await asyncio.wait_for(held[-1][0].readline(), 10)
         for _, writer in held:
             writer.close()
+            await writer.wait_closed()
 
 
 @in_loop
@@ -174,15 +180,17 @@ async def test_a_socket_of_a_dead_process_is_removed(tmp_path: Path) -> None:
     assert found == sorted(["control-77.sock", "control-notes.sock", path.name])
 
 
-def test_only_a_socket_of_this_user_is_removed_or_a_link_made_for_one(tmp_path: Path) -> None:
+def test_only_a_socket_of_this_user_is_removed_or_a_link_made_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = tmp_path / "patchbay-control-mine"
     made.mkdir(mode=0o700)
     thesis, other = made / "thesis.txt", made / "other"
     for file in (thesis, other):
         file.write_text("the user's")
-    foreign = socket.socket(socket.AF_UNIX)  # of another program, which has ended
-    foreign.bind(str(made / "foreign.sock"))
-    foreign.close()
+    monkeypatch.chdir(made)  # a socket's path is short
+    with socket.socket(socket.AF_UNIX) as foreign:  # of another program, which has ended
+        foreign.bind("foreign.sock")
     (tmp_path / "socket").write_text("the user's")
     links = [thesis, made / "foreign.sock", made / ".." / made.name / "socket", tmp_path / "socket", Path("socket")]
     paths = [tmp_path / f"control-{number}.sock" for number in range(1, 9)]
@@ -205,15 +213,17 @@ def test_only_a_socket_of_this_user_is_removed_or_a_link_made_for_one(tmp_path: 
 
 
 @pytest.mark.parametrize("left", ["socket", "folder", "nothing"])
-def test_a_link_that_a_dead_process_left_is_removed_with_its_folder(tmp_path: Path, left: str) -> None:
+def test_a_link_that_a_dead_process_left_is_removed_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
     path, aside = tmp_path / "control-5.sock", tmp_path / "patchbay-control-x" / "socket"
     path.symlink_to(aside)
     if left != "nothing":
         aside.parent.mkdir(mode=0o700)
     if left == "socket":
-        dead = socket.socket(socket.AF_UNIX)
-        dead.bind(str(aside))
-        dead.close()
+        monkeypatch.chdir(aside.parent)
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(aside.name)
 
     control_socket.remove_stale([path])
     assert list(tmp_path.iterdir()) == []

@@ -39,7 +39,7 @@ _PROVIDERS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What `init` looks at and asks. *ask* is None where nobody can be asked."""
+    """What `init` looks at and asks. *ask* is None where there is no terminal to ask at."""
 
     env: Mapping[str, str]
     home: Path

@@ -199,7 +199,7 @@ class Patchbay:
     @_closed_on_failure
     def http_connect(self, flow: http.HTTPFlow) -> None:
         self._pending.remove(flow.client_conn.id)
-        placeholder(flow.request, keys=self._keys.key_headers)  # the client's password for a proxy
+        self._hide(flow)  # the client's password for a proxy
         flow.response = flow.response or tls_passthrough.error_response(flow, self._router().config)
 
     @_closed_on_failure
@@ -220,6 +220,10 @@ class Patchbay:
         if flow.response:
             flow.request.headers.pop("expect", None)  # the client need not send what will not be read
 
+    def _hide(self, flow: http.HTTPFlow) -> None:
+        """Put placeholders for every credential on *flow*, which goes nowhere."""
+        placeholder(flow.request, keys=self._keys.key_headers, known=self._keys.cover())
+
     def _is_misdirected(self, flow: http.HTTPFlow) -> bool:
         """Whether *flow* reached the wrong kind of listener; then it goes nowhere, and the log says what is wrong."""
         if flow.request.method == "CONNECT":  # to a listener that is no proxy
@@ -228,7 +232,7 @@ class Patchbay:
             refused = misdirected.no_base_url(flow, request_head.destination(flow))
         if refused is None:
             return False
-        placeholder(flow.request, keys=self._keys.key_headers)
+        self._hide(flow)
         flow.patchbay = None  # type: ignore[attr-defined]
         self._warnings.tell(refused.message)
         self._terminal.refused(flow, refused)
@@ -237,7 +241,7 @@ class Patchbay:
         return True
 
     def _pass(self, flow: http.HTTPFlow, head: RequestHead) -> None:
-        flow.patchbay = Passthrough(flow, self._keys.passing, self._keys.key_headers)  # type: ignore[attr-defined]
+        flow.patchbay = Passthrough(flow, self._keys)  # type: ignore[attr-defined]
         if head.incomplete:
             flow.response = own_responses.error_response(head.endpoint.dialect, _NOT_KEPT, "")
 
@@ -385,6 +389,7 @@ class Patchbay:
                         return refused
                 case Lease() if await self._has_keys(exchange, decided):
                     driver.lease = decided
+                    driver.redacted_heads.cover_known(flow.request, self._keys.cover())
                     placeholder(flow.request, decided.account.id, decided.origin, keys=self._keys.key_headers)
                     driver.placed_fields = flow.request.headers.fields
                     flow_view.show_lease(flow, exchange, decided)
@@ -522,7 +527,7 @@ class Patchbay:
     def broken(self, flow: http.HTTPFlow) -> None:
         """Turn *flow*, in which a hook failed, into an error answer; nothing of it may leave."""
         driver = driver_of(flow)
-        placeholder(flow.request, keys=self._keys.key_headers)
+        self._hide(flow)
         if driver is None:
             flow.patchbay = None  # type: ignore[attr-defined]
             flow.response = flow.response or own_responses.error_response(_dialect(flow), _BROKEN, "")

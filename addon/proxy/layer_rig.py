@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 from mitmproxy import http, options
@@ -38,7 +39,7 @@ class StubDriver(ExchangeDriver):
     def __init__(self, ready: bool) -> None:
         flow = http.HTTPFlow(_client(), Server(address=None))
         flow.request = http.Request.make("GET", "http://t.invalid/")
-        super().__init__(flow, cast("DriverContext", None), "")
+        super().__init__(flow, cast("DriverContext", SimpleNamespace(keys=Credentials())), "")
         self.ready = ready
         self.key = KEY
 

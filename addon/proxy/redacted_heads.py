@@ -14,6 +14,7 @@ from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..values import header_names
 from ..values.http import Origin
 from .header_fields import HeaderFields, Raw
+from .redaction import Redactor
 
 _PREFIXES = {name.encode(): prefix.encode() for name, prefix in header_names.CREDENTIALS.items()}
 _WORD = credential_places.HIDDEN.encode()
@@ -31,21 +32,23 @@ _RANDOM = {
 }
 _SHORTEST = 20  # bytes of a value that may be a key
 _PRESENTED = 16  # bytes of a client's credential that is searched for in the rest of the head
+_NONE = Redactor(())
 
 
 class RedactedHeads:
     """The heads of one request and its answer as they came, while the flow holds placeholders for their credentials."""
 
     __slots__ = (
-        "_came", "_destination", "_path", "_stands", "_stands_path", "_told", "_told_stands", "by_value", "keys",
-        "presented",
+        "_came", "_destination", "_known", "_path", "_stands", "_stands_path", "_told", "_told_stands", "by_value",
+        "keys", "presented",
     )  # fmt: skip
 
-    def __init__(self, request: http.Request, keys: KeyHeaders = PROTOCOL_KEYS) -> None:
+    def __init__(self, request: http.Request, keys: KeyHeaders = PROTOCOL_KEYS, known: Redactor = _NONE) -> None:
         self.keys = keys
+        self._known = known  # what covers the accounts' own keys
         self._came, self._path = request.headers.fields, request.path
         # the client's credentials: what signs one request alone is none
-        self.presented = placeholder(request, keys=keys)
+        self.presented = placeholder(request, keys=keys, known=known)
         self._stands, self._stands_path = request.headers.fields, request.path
         self._destination = _destination(request)
         # fields that are credentials by their value, not by their name
@@ -85,8 +88,18 @@ class RedactedHeads:
             self._came = _uncovered(http.Headers(request.headers.fields), self._came, self._stands).fields
             fields = HeaderFields(request.headers.fields)
             _cover(fields, _WORD, self.keys)
+            _cover_values(fields, self._known)
             fields.on(request.headers)
             self._stands = request.headers.fields
+
+    def cover_known(self, request: http.Request, known: Redactor) -> None:
+        """Cover in *request*, the flow's, what is *known* now and was not when its head came: no upstream gets it."""
+        if known is not self._known:
+            self._known, before = known, request.headers.fields
+            fields = HeaderFields(before)
+            _cover_known(request, fields, known)
+            fields.on(request.headers)
+            self.by_value |= _hidden(request.headers.fields) - _hidden(before) - self.keys.encoded_own
 
     def given(self, names: Collection[str]) -> Iterator[tuple[bytes, bytes]]:
         """Yield the fields called one of *names* (lower case) that were covered, as they came."""
@@ -103,6 +116,7 @@ class RedactedHeads:
         self._told = response.headers.fields
         fields = HeaderFields(self._told)
         _cover(fields, _WORD, self.keys)
+        _cover_values(fields, self._known)
         if any(value in fields.values() for value in self.presented):
             fields.each_field(lambda name, held: _WORD if any(value in held for value in self.presented) else held)
         fields.on(response.headers)
@@ -118,10 +132,15 @@ class RedactedHeads:
 
 
 def placeholder(
-    request: http.Request, account: str = "", origin: Origin | None = None, *, keys: KeyHeaders = PROTOCOL_KEYS
+    request: http.Request,
+    account: str = "",
+    origin: Origin | None = None,
+    *,
+    keys: KeyHeaders = PROTOCOL_KEYS,
+    known: Redactor = _NONE,
 ) -> tuple[bytes, ...]:
     """
-    Replace every credential of the client in *request* by a placeholder, and direct it to *origin*.
+    Replace every credential of the client, and every *known* one, in *request*, and direct it to *origin*.
 
     Return those that the client presented as its key, which may be quoted elsewhere.
     """
@@ -131,6 +150,7 @@ def placeholder(
     _cover(fields, word.encode(), keys, by_value=not account)  # with an account, the values were covered before
     for value in presented:
         _cover_in_rest(request, fields, value)
+    _cover_known(request, fields, known)
     if b"@" in fields.first(b"host"):
         fields.put(b"host", fields.first(b"host").rpartition(b"@")[2])
     request.data.authority = request.data.authority.rpartition(b"@")[2]
@@ -192,6 +212,24 @@ def _cover_in_rest(request: http.Request, fields: HeaderFields, value: bytes) ->
         fields.each_field(lambda name, held: _WORD if value in held and name not in (_PROTOCOLS, b"host") else held)
     if value in request.data.path:
         request.data.path = request.data.path.replace(value, _WORD)
+
+
+def _cover_known(request: http.Request, fields: HeaderFields, known: Redactor) -> None:
+    """Cover the keys of accounts: a client may have them too, but only the account's own upstream may get them."""
+    _cover_values(fields, known)
+    request.data.path = known.scrub(request.data.path)
+
+
+def _cover_values(fields: HeaderFields, known: Redactor) -> None:
+    if known.scrub(values := fields.values()) is not values:
+        fields.each_field(lambda name, held: held if (safe := known.scrub(held)) is held else _covered(name, safe))
+    if known.scrub(names := b"\n".join(fields.names())) is not names:
+        fields.drop(lambda name: known.scrub(name) is not name)
+
+
+def _covered(name: bytes, safe: bytes) -> bytes:
+    """Return what stands for a value that is *safe* once it is scrubbed: a part of some must be kept."""
+    return safe if name in (_PROTOCOLS, b"host") else _WORD
 
 
 def _is_key(value: bytes) -> bool:

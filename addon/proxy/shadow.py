@@ -17,9 +17,9 @@ from ..upstream_url import ANYWHERE
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Reaction
 from .answer_filter import AnswerFilter, Unchanged
+from .credentials import Credentials
 from .exchange_driver import DriverContext, ExchangeDriver
 from .passing_bodies import PassingBodies
-from .passing_credentials import PassingCredentials
 from .redacted_heads import RedactedHeads
 from .websocket_layer import ObservedWebsocket
 
@@ -91,10 +91,10 @@ class Passthrough:
 
     is_conversation = False
 
-    def __init__(self, flow: http.HTTPFlow, known: PassingCredentials, keys: KeyHeaders = PROTOCOL_KEYS) -> None:
-        self.redacted_heads = RedactedHeads(flow.request, keys)
+    def __init__(self, flow: http.HTTPFlow, keys: Credentials) -> None:
+        self.redacted_heads = RedactedHeads(flow.request, keys.key_headers, keys.cover())
         self.redacted_heads.hide_login(flow.request)
-        self.bodies = PassingBodies(known)
+        self.bodies = PassingBodies(keys.passing)
 
     def __repr__(self) -> str:
         return "Passthrough()"

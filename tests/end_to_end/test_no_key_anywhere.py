@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import httpx
 import pytest
@@ -187,3 +189,36 @@ def _is_up(url: str) -> bool:
         return httpx.get(url, trust_env=False, timeout=30).status_code in (200, 403)
     except httpx.HTTPError:
         return False
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
+def test_an_account_key_that_a_client_has_goes_to_no_upstream_and_stands_nowhere(tmp_path: Path, http2: bool) -> None:
+    """In headers and parameters of ordinary names; a key of any form, read at the start or with its first request."""
+    plain, printed = "the.first.of.our.keys", "the+second/of~our~keys"
+    provider = {plain: "plain", printed: "printed"}
+    (tmp_path / "print").write_text(f"#!/bin/sh\necho '{printed}'\n")
+    (tmp_path / "print").chmod(0o700)
+    settings = generic_config(tmp_path, {"plain": plain, "printed": f"{{cmd: [{tmp_path / 'print'}]}}"})
+    dump = tmp_path / "all.mitm"
+    with simulator_thread(provider) as simulator:
+        with proxy(tmp_path, settings, "-v", "-w", str(dump), mode=f"reverse:{simulator.url}") as running:
+            for account in ("printed", "plain", "printed"):
+                with client_of(running, http2=http2) as client:
+                    sent = {"x-custom": printed, "user-agent": f"tool/1 ({plain})", "x-patchbay-account": account}
+                    encoded = base64.b64encode(f"me:{printed}".encode()).decode()
+                    answer = client.post(
+                        f"{CHAT}?note={quote(plain, safe='')}&other={quote(printed, safe='')}",
+                        json=body("openai_chat", [account]),
+                        headers={**credential("openai_chat", CLIENT), **sent, "x-again": encoded},
+                    )
+                    assert answer.status_code == 200, answer.text
+            running.interrupt()
+        received = simulator.truth.requests
+
+    assert [provider[record.credential] for record in received] == ["printed", "plain", "printed"]
+    for record in received:
+        said = unquote(str(record.headers) + record.query).replace(record.credential, "")
+        assert not any(key in said for key in (plain, printed, encoded))
+    written = unquote((files(tmp_path)).decode("latin-1"))
+    assert plain not in written and encoded not in written
+    assert printed not in written.replace(f"echo '{printed}'", "")

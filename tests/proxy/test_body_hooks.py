@@ -12,7 +12,6 @@ from patchbay.proxy.body_hooks import PassingBodyHooks
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.exchange_driver import RequestTarget
 from patchbay.proxy.passing_bodies import LARGEST_KEPT
-from patchbay.proxy.passing_credentials import PassingCredentials
 from patchbay.proxy.shadow import Passthrough, ShadowDriver
 from patchbay.values.http import Endpoint, Origin
 
@@ -23,7 +22,7 @@ HOOKS = PassingBodyHooks()
 def passing() -> HTTPFlow:
     flow = tflow.tflow(resp=True)
     flow.request.headers = Headers(authorization=f"Bearer {KEY}")
-    flow.patchbay = Passthrough(flow, PassingCredentials())  # type: ignore[attr-defined]
+    flow.patchbay = Passthrough(flow, Credentials())  # type: ignore[attr-defined]
     return flow
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, strategies as st
@@ -10,8 +12,9 @@ from mitmproxy.http import Headers, HTTPFlow
 from mitmproxy.test import tflow, tutils
 
 from patchbay import secret_patterns
-from patchbay.proxy.header_fields import HeaderFields
+from patchbay.proxy.header_fields import HeaderFields, Raw
 from patchbay.proxy.redacted_heads import RedactedHeads, aim, bare, lacks_credentials, names_credential, placeholder
+from patchbay.proxy.redaction import Redactor, cover_of_length
 from patchbay.values.http import Origin
 
 KEY = "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
@@ -178,9 +181,9 @@ x-model-provider-id: p
 """
 
 
-def flow_of(path: str = PATH) -> HTTPFlow:
+def flow_of(path: str = PATH, fields: Raw = CAME) -> HTTPFlow:
     flow = tflow.tflow()
-    flow.request.headers, flow.request.path = Headers(CAME), path
+    flow.request.headers, flow.request.path = Headers(fields), path
     return flow
 
 
@@ -551,3 +554,57 @@ def test_a_stored_request_lacks_credentials_where_a_placeholder_stands(value: st
 )
 def test_names_of_credentials(name: bytes, expected: bool) -> None:
     assert names_credential(name) is expected
+
+
+# They have no form of a key: they are some because an account has them.
+KNOWN, KEPT = "gateway-of+/the-team?", "gateway.of.the.team"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        KNOWN, f"see {KNOWN}!", quote(KNOWN, safe=""), json.dumps({"k": KNOWN}), KNOWN.encode().hex(),
+        "Basic " + base64.b64encode(f"me:{KNOWN}".encode()).decode(), KNOWN.upper(),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["x-custom", "user-agent", "referer", "content-type", "traceparent"])
+def test_an_account_key_is_covered_in_every_header_and_goes_to_no_other_upstream(name: str, written: str) -> None:
+    flow = flow_of("/x", ((name.encode(), written.encode()), (b"x-note", b"kept")))
+    covered = RedactedHeads(flow.request, known=Redactor([KNOWN]))
+
+    assert flow.request.headers[name] == "patchbay" and flow.request.headers["x-note"] == "kept"
+    assert covered.by_value == {name.encode()}
+    assert covered.with_credentials(flow.request).headers[name] == written  # the client's own destination
+
+
+def test_an_account_key_is_covered_in_the_path_the_protocols_and_the_name_of_a_field() -> None:
+    flow = flow_of(f"/v1/{KEPT}/x?note=a{KEPT}b")
+    flow.request.headers = Headers(
+        [(b"sec-websocket-protocol", f"realtime, {KEPT}".encode()), (f"X-{KEPT}".encode(), b"1")]
+    )
+    RedactedHeads(flow.request, known=Redactor([KEPT]))
+    cover = cover_of_length(len(KEPT)).decode()
+
+    assert flow.request.path == f"/v1/{cover}/x?note=a{cover}b"
+    assert flow.request.headers.fields == ((b"sec-websocket-protocol", f"realtime, {cover}".encode()),)
+
+
+def test_what_becomes_known_later_is_covered_before_it_goes_up() -> None:
+    flow = flow_of(f"/v1/x?note={KEPT}", ((b"x-custom", KEPT.encode()), (b"x-note", b"kept")))
+    covered = RedactedHeads(flow.request)
+    assert flow.request.headers["x-custom"] == KEPT
+
+    covered.cover_known(flow.request, Redactor([KEPT]))
+
+    assert flow.request.headers["x-custom"] == "patchbay" and KEPT not in flow.request.path
+    assert flow.request.headers["x-note"] == "kept" and covered.by_value == {b"x-custom"}
+
+
+def test_an_account_key_in_an_answer_that_passes_is_covered_in_the_flow_alone() -> None:
+    flow = flow_of()
+    covered = RedactedHeads(flow.request, known=Redactor([KEPT]))
+    response = tutils.tresp(headers=Headers([(b"x-said", KEPT.encode())]))
+    covered.redact_answer(response)
+
+    assert response.headers["x-said"] == "patchbay"
+    assert covered.for_client(response).headers["x-said"] == KEPT

@@ -15,7 +15,6 @@ from mitmproxy.test import tflow
 from patchbay.proxy.answer_filter import Unchanged
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.exchange_driver import RequestTarget
-from patchbay.proxy.passing_credentials import PassingCredentials
 from patchbay.proxy.shadow import Passthrough, ShadowDriver, warn_of_nowhere
 from patchbay.settings import reader
 from patchbay.values.account import Timeouts
@@ -158,7 +157,7 @@ def test_what_a_provider_gives_its_client_stands_in_no_flow(of: str) -> None:
     flow, shadow = hung()
     flow.response = Response.make(200)
     flow.response.headers = Headers(ANSWER)
-    passing = Passthrough(flow, PassingCredentials()) if of == "Passthrough" else None
+    passing = Passthrough(flow, Credentials()) if of == "Passthrough" else None
     if passing:
         passing.redact_answer(flow.response)
     else:
@@ -172,7 +171,7 @@ def test_what_a_provider_gives_its_client_stands_in_no_flow(of: str) -> None:
 def test_other_traffic_passes_with_its_own_credentials() -> None:
     flow = tflow.tflow()
     flow.request.headers, flow.request.path = Headers(CAME), f"/x?key={KEY}"
-    passing = Passthrough(flow, PassingCredentials())
+    passing = Passthrough(flow, Credentials())
     sent = passing.wire_request(flow.request)
 
     assert KEY not in repr(flow.get_state()) and repr(passing) == "Passthrough()"

@@ -11,7 +11,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.test import tflow
 
 from patchbay.proxy import layer_rig, upstream_attempt
-from patchbay.proxy.passing_credentials import PassingCredentials
+from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.shadow import Passthrough
 from patchbay.values.account import Timeouts
 from patchbay.values.answer import Chunk, End, Failure, Head
@@ -145,7 +145,7 @@ def test_what_is_attached_as_passthrough_goes_as_it_came(over: tuple[Version, Ve
             return request
 
     rig = Rig(*over)
-    rig.attached = Plain(tflow.tflow(), PassingCredentials())
+    rig.attached = Plain(tflow.tflow(), Credentials())
     rig.ask()
     rig.answers(503, b"busy")
 
@@ -158,7 +158,7 @@ def test_what_is_attached_as_passthrough_goes_as_it_came(over: tuple[Version, Ve
 @OVER
 def test_a_passthrough_that_breaks_off_is_mitmproxys_own_affair(over: tuple[Version, Version]) -> None:
     rig = Rig(*over)
-    rig.attached = Passthrough(tflow.tflow(), PassingCredentials())
+    rig.attached = Passthrough(tflow.tflow(), Credentials())
     rig.ask(b"", method="GET")
     rig.break_off()
 
@@ -468,7 +468,7 @@ def test_a_request_that_was_not_processed_goes_again_three_times() -> None:
     assert upstream_attempt.RESENDS == 3
 
 
-@pytest.mark.parametrize("attached", [None, Passthrough(tflow.tflow(), PassingCredentials())])
+@pytest.mark.parametrize("attached", [None, Passthrough(tflow.tflow(), Credentials())])
 def test_without_a_driver_a_stream_has_no_owner(attached: object) -> None:
     """All of these share connections."""
     rig = Rig()

@@ -21,7 +21,6 @@ from patchbay.content_coding import CodingError
 from patchbay.proxy import upstream_stream
 from patchbay.proxy.answer_filter import AnswerFilter
 from patchbay.proxy.credentials import Credentials
-from patchbay.proxy.passing_credentials import PassingCredentials
 from patchbay.proxy.shadow import Passthrough
 from patchbay.proxy.upstream_attempt import ALIVE
 from patchbay.proxy.upstream_stream import STALLED
@@ -864,7 +863,7 @@ def test_a_body_that_grows_too_large_while_its_head_is_looked_at_is_refused_once
 @pytest.mark.parametrize("connects", [True, False])
 def test_an_upload_that_passes_is_mitmproxys_own_affair(over: tuple[Version, Version], connects: bool) -> None:
     rig = Rig(*over)
-    rig.attached, rig.uploads, rig.slow = Passthrough(tflow.tflow(), PassingCredentials()), True, True
+    rig.attached, rig.uploads, rig.slow = Passthrough(tflow.tflow(), Credentials()), True, True
     rig.ask(b"up", ends=False)
     if over == ("h2", "h1"):  # mitmproxy frames no body of a length that is not known
         rig.flows[0].request.headers["transfer-encoding"] = "chunked"
@@ -989,7 +988,7 @@ def test_an_upgrade_that_is_accepted_becomes_our_websocket() -> None:
 
 def test_a_websocket_that_passes_is_only_observed() -> None:
     rig = Rig()
-    rig.attached, rig.stream_id = Passthrough(tflow.tflow(), PassingCredentials()), 1
+    rig.attached, rig.stream_id = Passthrough(tflow.tflow(), Credentials()), 1
     rig.feed(events.DataReceived(rig.client, UPGRADE))
     rig.from_upstream(SWITCHED + b"\x81\x02hi")
 

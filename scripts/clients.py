@@ -104,17 +104,17 @@ def main() -> int:
     if missing := [tool for tool in ("npm", "node", "unshare", "ip") if not shutil.which(tool)]:
         print(f"clients: not run ({', '.join(missing)} not there)")
         return NOT_RUN
-    enter = _namespace()
+    enter = namespace()
     if not enter:
         print("clients: not run (unshare may not make a network namespace here)")
         return NOT_RUN
     wanted = _wanted(asked)
-    versions = {recipe.name: _installed(recipe, latest=asked.latest) for recipe in wanted}
+    versions = {recipe.name: installed(recipe, latest=asked.latest) for recipe in wanted}
     if not any(versions.values()):
         print("clients: not run (the npm registry does not answer, and nothing is in the cache)")
         return NOT_RUN
     inner = [sys.executable, "-m", "scripts.clients", "--inside", "--versions", json.dumps(versions), *sys.argv[1:]]
-    return _bounded([*enter, *inner], ERRORS_SECONDS if asked.errors else ALL_SECONDS)
+    return bounded([*enter, *inner], ERRORS_SECONDS if asked.errors else ALL_SECONDS)
 
 
 def _arguments() -> argparse.Namespace:
@@ -143,7 +143,7 @@ def _wanted(asked: argparse.Namespace) -> list[Recipe]:
 # -- outside: what needs the network --------------------------------------------------------------------------------
 
 
-def _namespace() -> list[str]:
+def namespace() -> list[str]:
     """Return the command that enters a namespace of its own for network and mounts, or nothing where that fails."""
     for flags in (["-n", "-m"], ["-r", "-n", "-m"]):
         command = ["unshare", *flags, "--"]
@@ -152,7 +152,7 @@ def _namespace() -> list[str]:
     return []
 
 
-def _installed(recipe: Recipe, *, latest: bool) -> str:
+def installed(recipe: Recipe, *, latest: bool) -> str:
     """Install *recipe* once; return its version, or nothing where that does not work."""
     version = (_npm("view", recipe.package, "version").strip() if latest else "") or recipe.version
     folder = CACHE / f"{recipe.program}-{version}"
@@ -160,7 +160,7 @@ def _installed(recipe: Recipe, *, latest: bool) -> str:
         print(f"clients: installing {recipe.package}@{version}", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         _npm("install", "--prefix", str(folder), "--no-audit", "--no-fund", f"{recipe.package}@{version}")
-        if not _program(recipe, version).exists():
+        if not program(recipe, version).exists():
             return ""
         (folder / "done").touch()
     return version
@@ -174,11 +174,11 @@ def _npm(*arguments: str) -> str:
     return ""
 
 
-def _program(recipe: Recipe, version: str) -> Path:
+def program(recipe: Recipe, version: str) -> Path:
     return CACHE / f"{recipe.program}-{version}" / "node_modules" / ".bin" / recipe.program
 
 
-def _bounded(command: Sequence[str], seconds: float) -> int:
+def bounded(command: Sequence[str], seconds: float) -> int:
     """Run *command* with all it starts for *seconds* at most."""
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     try:
@@ -194,14 +194,14 @@ def _bounded(command: Sequence[str], seconds: float) -> int:
 
 
 def _inside(asked: argparse.Namespace) -> int:
-    _run_tool("ip", "link", "set", "lo", "up")
+    run_tool("ip", "link", "set", "lo", "up")
     if asked.errors:
         return _record_errors(asked)
     cells: list[Cell] = []
     with tempfile.TemporaryDirectory(prefix="patchbay-clients-") as temporary:
         folder = asked.keep.absolute() if asked.keep else Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        _name_hosts(folder)
+        name_hosts(folder)
         for mode in MODES if asked.mode is None else (asked.mode,):
             cells += _in_mode(mode, _wanted(asked), asked.versions, folder / mode)
     _show(cells)
@@ -212,19 +212,19 @@ def _record_errors(asked: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="patchbay-clients-") as temporary:
         folder = asked.keep.absolute() if asked.keep else Path(temporary)
         only = () if asked.errors == "all" else asked.errors.split(";")
-        for shown in clients_errors.record(asked.versions, _program, folder, only):
+        for shown in clients_errors.record(asked.versions, program, folder, only):
             clients_errors.write(shown, ROOT / "docs" / "clients.md")
     return 0
 
 
-def _name_hosts(folder: Path) -> None:
+def name_hosts(folder: Path) -> None:
     """Let the providers' names mean this machine, in this mount namespace alone."""
     hosts = folder / "hosts"
     hosts.write_text("127.0.0.1 localhost\n" + "".join(f"127.0.0.1 {host}\n" for host in HOSTS))
-    _run_tool("mount", "--bind", str(hosts), "/etc/hosts")
+    run_tool("mount", "--bind", str(hosts), "/etc/hosts")
 
 
-def _run_tool(name: str, *arguments: str) -> None:
+def run_tool(name: str, *arguments: str) -> None:
     subprocess.run([shutil.which(name) or name, *arguments], check=True)
 
 
@@ -235,7 +235,7 @@ def _in_mode(mode: str, recipes: Sequence[Recipe], versions: Mapping[str, str], 
     with _room(mode, folder) as room:
         for recipe in there:
             if version := versions.get(recipe.name):
-                talks[recipe.name] = _run(recipe, _program(recipe, version), room)
+                talks[recipe.name] = _run(recipe, program(recipe, version), room)
                 if mode != "run" and room.proxy.process.poll() is not None:
                     raise RuntimeError(f"the proxy ended:\n{room.proxy.log}")
     ran = [recipe for recipe in there if recipe.name in talks]
@@ -255,16 +255,16 @@ def _room(mode: str, folder: Path) -> Iterator[Room]:
                 yield Room(mode, started, simulator, folder)
         return
     keys = {key: name for provider in OFFICIAL for key, name in _keys(provider).items()}
-    certificate, ca = _certificate(folder / "provider-ca")
+    pem, ca = certificate(folder / "provider-ca")
     trust = ("--set", f"ssl_verify_upstream_trusted_ca={ca}")
     if mode == "look":
         keys, flows = {KEY: "the client's own"}, clients_look.options(folder)
     if mode == "run":  # each command has a proxy of its own
-        with simulator_thread(keys, tls=certificate, port=443) as simulator:
+        with simulator_thread(keys, tls=pem, port=443) as simulator:
             yield Room(mode, clients_run.placeholder(folder, _official_config(folder)), simulator, folder)
         return
     with (
-        simulator_thread(keys, tls=certificate, port=443) as simulator,
+        simulator_thread(keys, tls=pem, port=443) as simulator,
         proxy(folder, _official_config(folder), *flows, *trust, mode="regular") as started,
     ):
         yield Room(mode, started, simulator, folder)
@@ -284,7 +284,7 @@ def _official_config(folder: Path) -> str:
     return journal + "accounts:\n" + "\n".join(accounts) + "\n"
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
+def certificate(folder: Path) -> tuple[Path, Path]:
     """Make a CA and a certificate of it for the providers' names; return key with certificate, and the CA."""
     folder.mkdir(parents=True, exist_ok=True)
     store = CertStore.from_store(folder, "provider", 2048)

@@ -13,7 +13,6 @@ from .members import JsonMembers, of_contents, of_place, other
 _TEXTS = frozenset({"text", "input_text", "output_text", "summary_text"})
 _THOUGHTS = frozenset({"reasoning_text", "thinking"})
 _IMAGES = frozenset({"image_url", "input_image", "output_image", "computer_screenshot", "image"})
-_PLAIN, _PLAIN_CALL, _PLAIN_FUNCTION = {"type", "text"}, {"id", "type", "function"}, {"name", "arguments"}
 _INSTRUCTS = frozenset({"system", "developer"})
 _FORMATS = frozenset({"function", "custom"})  # types of tools that a name makes clear
 
@@ -29,8 +28,8 @@ def part(entry: Any) -> Block:
     """Return one part of a content."""
     if isinstance(entry, str):
         return Block("text", entry)
-    if isinstance(entry, dict) and {*entry} == _PLAIN:  # nearly all
-        kind, text = entry["type"], entry["text"]
+    if isinstance(entry, dict) and len(entry) == 2:  # nearly all
+        kind, text = entry.get("type"), entry.get("text")
         if isinstance(kind, str) and kind in _TEXTS and isinstance(text, str):
             return Block("text", text)
     members = JsonMembers(entry)
@@ -83,10 +82,10 @@ def _file(source: JsonMembers, around: JsonMembers) -> Block:
 
 def call(entry: Any) -> Block:
     """Return a call of a chat message."""
-    if isinstance(entry, dict) and {*entry} == _PLAIN_CALL and entry["type"] == "function":  # nearly all
-        plain, call_id = entry["function"], entry["id"]
-        if isinstance(call_id, str) and isinstance(plain, dict) and {*plain} == _PLAIN_FUNCTION:
-            name, arguments = plain["name"], plain["arguments"]
+    if isinstance(entry, dict) and len(entry) == 3 and entry.get("type") == "function":  # nearly all
+        plain, call_id = entry.get("function"), entry.get("id")
+        if isinstance(call_id, str) and isinstance(plain, dict) and len(plain) == 2:
+            name, arguments = plain.get("name"), plain.get("arguments")
             if isinstance(name, str) and isinstance(arguments, str):
                 return Block("call", arguments, name, call_id)
     members = JsonMembers(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
 from random import Random
@@ -16,6 +17,7 @@ from mitmproxy.websocket import WebSocketMessage
 from wsproto.frame_protocol import Opcode
 
 from patchbay.proxy import content_view, flow_metadata as names
+from patchbay.proxy.content_view import VIEWS, ConversationView
 from scripts.content_view import fuzz
 
 from .driven import Driven
@@ -243,3 +245,23 @@ def test_the_width_is_that_of_the_program(monkeypatch: pytest.MonkeyPatch) -> No
     text = shown(flow(asked={**ASKED, "messages": [{"role": "user", "content": "word " * 100}]})).text
 
     assert max(map(len, text.split("\n"))) <= 64
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_a_page_is_made_without_the_garbage_collector_which_is_as_before_then(
+    monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    seen = []
+
+    def page(self: ConversationView, data: bytes, metadata: object) -> str:
+        seen.append(gc.isenabled())
+        raise ValueError
+
+    monkeypatch.setattr(ConversationView, "_page", page)
+    was_on = gc.isenabled()
+    try:
+        gc.enable() if is_on else gc.disable()
+        VIEWS[0].prettify(b"{}", contentviews.Metadata())
+        assert seen == [False] and gc.isenabled() is is_on
+    finally:
+        gc.enable() if was_on else gc.disable()

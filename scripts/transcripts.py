@@ -20,7 +20,8 @@ from mitmproxy.contentviews import Metadata, json_view
 from patchbay import dialects
 from patchbay.answer.sse import ServerSentEvents
 from patchbay.body import decoded
-from patchbay.transcript import of_answer, of_messages, of_request, reading
+from patchbay.transcript import of_answer, of_messages, of_request
+from patchbay.transcript.reading import Reader
 from patchbay.values.http import Endpoint
 from patchbay.values.transcript import Transcript
 from tests.transcript.completeness import missing
@@ -127,7 +128,7 @@ def fuzz(number: int, samples: Sequence[Sample], seed: int) -> bool:
     seeds = [*(sample for sample in samples if len(sample.body) < 200_000), *SAMPLES]
     names = ["", *dialects.BY_NAME]
     caught: Counter[str] = Counter()
-    setattr(reading, "_guarded", _guarded_into(caught))  # noqa: B010
+    setattr(Reader, "guarded", _guarded_into(caught))  # noqa: B010
     for _ in range(number):
         sample = chance.choice(seeds)
         body = broken(sample.body or b"\n".join(sample.messages), chance, seeds)
@@ -143,10 +144,10 @@ def fuzz(number: int, samples: Sequence[Sample], seed: int) -> bool:
     return not caught and slowest < SLOW
 
 
-def _guarded_into(caught: Counter[str]) -> Callable[[bytes, Callable[[], Transcript]], Transcript]:
-    guarded = reading._guarded
+def _guarded_into(caught: Counter[str]) -> Callable[[Reader, Callable[[], Transcript]], Transcript]:
+    guarded = Reader.guarded
 
-    def watched(body: bytes, read: Callable[[], Transcript]) -> Transcript:
+    def watched(reader: Reader, read: Callable[[], Transcript]) -> Transcript:
         def noted() -> Transcript:
             try:
                 return read()
@@ -157,7 +158,7 @@ def _guarded_into(caught: Counter[str]) -> Callable[[bytes, Callable[[], Transcr
                 caught[f"{type(e).__name__} at {Path(at.filename).name}:{at.lineno}"] += 1
                 raise
 
-        return guarded(body, noted)
+        return guarded(reader, noted)
 
     return watched
 

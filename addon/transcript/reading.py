@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,7 +25,9 @@ _GAP = re.compile(r"[\s,\]]*")
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
 _COMPLAINTS = ("message", "detail", "error_description")  # an answer with no more than one of these is an error
-MOST_EVENTS = 50_000  # of a stream, that are read: a page is made on an event loop
+# A page is made on an event loop, so of a stream and of a body no more is read than
+MOST_EVENTS = 50_000
+MOST_VALUES = 200_000  # entries of lists, and members
 _PIECE = 1 << 20  # bytes of a stream that are taken apart at once
 
 
@@ -34,52 +37,159 @@ def of_request(body: bytes, dialect: str = "", suffix: str = "", content_type: s
 
     *dialect* and *suffix* are those of its `Endpoint`. A `response.create` message of a WebSocket is a request too.
     """
-    return _guarded(body, lambda: _request(body, dialect, suffix))
+    reader = Reader(body, dialect, suffix)
+    return reader.guarded(reader.request)
 
 
 def of_answer(body: bytes, dialect: str = "", suffix: str = "", content_type: str = "") -> Transcript:
     """Return the answer *body*, without its content coding, as a transcript: one JSON text, or a whole stream."""
-    return _guarded(body, lambda: _answer(body, dialect, suffix, content_type))
+    reader = Reader(body, dialect, suffix)
+    return reader.guarded(lambda: reader.answer(content_type))
 
 
 def of_messages(messages: Iterable[bytes], dialect: str = "", suffix: str = "") -> Transcript:
     """Return an answer of which each event is one message of a WebSocket."""
     kept = [*messages]
-    return _guarded(b"\n".join(kept), lambda: _stream([("", data) for data in kept], dialect, suffix))
+    reader = Reader(b"\n".join(kept), dialect, suffix)
+    return reader.guarded(lambda: reader.stream([("", data) for data in kept]))
 
 
-def _guarded(body: bytes, read: Callable[[], Transcript]) -> Transcript:
-    # The transcript is for display alone: a mistake of a reader must show the body as it is, and break nothing.
-    try:
-        return _linked(read())
-    except Exception:
+class Reader:
+    """Reads one *body*. Of more than MOST_VALUES entries of lists and members it reads so many, of a list the last."""
+
+    def __init__(self, body: bytes, dialect: str, suffix: str) -> None:
+        self._body, self._dialect, self._suffix = body, dialect, suffix
+        self._is_bounded = body.count(b",") > MOST_VALUES  # nearly none: a comma divides values, if it is in no text
+        self._room, self._unread = MOST_VALUES, 0
+
+    def guarded(self, read: Callable[[], Transcript]) -> Transcript:
+        """Return what *read* does. A transcript is for display alone: a mistake of a reader shows the body as it is."""
+        try:
+            found = _linked(read())
+        except Exception:
+            return Transcript(other=_raw(self._body))
+        if not self._unread:
+            return found
+        more = Detail("not read", f"{self._unread:,} values, of each list the first ones: {MOST_VALUES:,} are read")
+        return replace(found, other=(*found.other, more))
+
+    def request(self) -> Transcript:
+        data = self._parsed(self._body)
+        if not isinstance(data, dict):
+            return Transcript(other=_raw(self._body))
+        name = self._dialect or next((each.name for each in dialects.DIALECTS if each.history in data), "")
+        return dialects.of(name).transcript.request(self._suffix, data)
+
+    def answer(self, content_type: str) -> Transcript:
+        body, kind = self._body, media_type(content_type)
+        first = body.lstrip(_BOM + _BLANK)[:1]
+        if first in (b"{", b"["):
+            data = self._parsed(body)
+            if isinstance(data, dict):
+                return self._whole(data)
+            return self._listed(data) if isinstance(data, list) else self._objects()
+        if kind == EVENTS or (first and first in b":deir" and kind != "text/html"):
+            return self.stream(_events(body))
         return Transcript(other=_raw(body))
+
+    def stream(self, events: Sequence[tuple[str, bytes]]) -> Transcript:
+        read = events[:MOST_EVENTS]
+        found = self._joined((name, self._event(data)) for name, data in read if data and not data.isspace())
+        if len(read) == len(events):
+            return found
+        more = Detail("not read", f"what follows the first {MOST_EVENTS:,} events")
+        return replace(found, other=(*found.other, more), is_cut=True)
+
+    def _parsed(self, data: bytes) -> Any:
+        value = decoded(data)
+        return self._within(value) if self._is_bounded else value
+
+    def _within(self, value: Any) -> Any:
+        """Return *value* without what has no room any more."""
+        if isinstance(value, list):
+            kept = [self._within(each) for each in takewhile(self._takes, reversed(value))]
+            self._unread += len(value) - len(kept)
+            return kept[::-1]
+        if isinstance(value, dict):  # the short ones first: a long list of tools leaves room for the conversation
+            short_first = sorted(value, key=lambda name: _length(value[name]))
+            members = {name: self._within(value[name]) for name in takewhile(self._takes, short_first)}
+            self._unread += len(value) - len(members)
+            return {name: members[name] for name in value if name in members}
+        return value
+
+    def _takes(self, _: Any) -> bool:
+        has_room = self._room > 0
+        self._room -= has_room
+        return has_room
+
+    def _whole(self, data: dict[str, Any]) -> Transcript:
+        found = self._spoken(data).answer(self._suffix, data)
+        if found.turns or found.error or found.usage:
+            return found
+        complains = isinstance(data.get("detail"), list) or any(isinstance(data.get(name), str) for name in _COMPLAINTS)
+        return Transcript(error=error_text(JsonMembers(data))) if complains else found
+
+    def _spoken(self, data: dict[str, Any]) -> TranscriptForm:
+        """Return how to read *data*, which may have the shape of another dialect than the one that was asked."""
+        shape = "" if dialects.of(self._dialect).has_shape(data) else dialects.shape_of(data)
+        return dialects.of(shape if shape in dialects.BY_NAME else self._dialect).transcript
+
+    def _listed(self, data: list[Any]) -> Transcript:
+        if all(isinstance(each, dict) for each in data) and data:
+            if len(data) == 1 and not dialects.of(self._dialect).streams_array:
+                return self._whole(data[0])
+            return self._joined(("", each) for each in data)
+        return Transcript(other=_raw(self._body))
+
+    def _objects(self) -> Transcript:
+        """Read JSON that is no single text: one object a line, or a stream as an array that was cut."""
+        text = self._body.decode("utf-8", "replace").lstrip(_BETWEEN)
+        events: list[tuple[str, Any]] = []
+        at = 0
+        with suppress(ValueError, RecursionError):  # the rest is no whole object
+            while at < len(text) and len(events) < MOST_EVENTS:
+                value, end = _SCANNER.raw_decode(text, at)
+                events.append(("", self._within(value) if self._is_bounded else value))
+                gap = _GAP.match(text, end)
+                at = gap.end() if gap else end
+        rest = text[at:].strip(_BETWEEN)
+        if not events:
+            return Transcript(other=_raw(self._body), is_cut=True)
+        found = self._joined(events)
+        return replace(found, other=(*found.other, Detail("body", rest)), is_cut=True) if rest else found
+
+    def _event(self, data: bytes) -> Any:
+        value = self._parsed(data)
+        return data.decode("utf-8", "replace") if value is MISSING else value
+
+    def _joined(self, events: Iterable[tuple[str, Any]]) -> Transcript:
+        join, form, aside = None, dialects.of(self._dialect).transcript, []
+        for name, event in events:
+            if not isinstance(event, dict):
+                if isinstance(event, str) and event.startswith("[DONE]"):
+                    join = join or form.join()
+                    join.done()
+                else:
+                    aside.append({"type": name, "data": event})
+                continue
+            if join is None:
+                form = self._spoken(event)
+                join = form.join()
+            join.feed(name, event)
+        if join is None:
+            return Transcript(other=tuple(_asides(aside)), is_stream=True, is_cut=True)
+        join.end()
+        found = form.answer(self._suffix, join.document)
+        other = (*found.other, *_asides([*join.aside, *aside]))
+        return replace(found, other=other, is_stream=True, is_cut=not join.ended)
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, list | dict) else 0
 
 
 def _raw(body: bytes) -> tuple[Detail, ...]:
     return (Detail("body", body.decode("utf-8", "replace")),) if body.strip() else ()
-
-
-def _request(body: bytes, dialect: str, suffix: str) -> Transcript:
-    data = decoded(body)
-    if not isinstance(data, dict):
-        return Transcript(other=_raw(body))
-    name = dialect or next((each.name for each in dialects.DIALECTS if each.history in data), "")
-    return dialects.of(name).transcript.request(suffix, data)
-
-
-def _answer(body: bytes, dialect: str, suffix: str, content_type: str) -> Transcript:
-    kind, first = media_type(content_type), body.lstrip(_BOM + _BLANK)[:1]
-    if first in (b"{", b"["):
-        data = decoded(body)
-        if isinstance(data, dict):
-            return _whole(data, dialect, suffix)
-        if isinstance(data, list):
-            return _listed(data, body, dialect, suffix)
-        return _objects(body, dialect, suffix)
-    if kind == EVENTS or (first and first in b":deir" and kind != "text/html"):
-        return _stream(_events(body), dialect, suffix)
-    return Transcript(other=_raw(body))
 
 
 def _events(body: bytes) -> list[tuple[str, bytes]]:
@@ -90,81 +200,6 @@ def _events(body: bytes) -> list[tuple[str, bytes]]:
         if len(found) > MOST_EVENTS:
             return found[: MOST_EVENTS + 1]
     return [*found, *((event.name, event.data) for event in stream.end())]
-
-
-def _whole(data: dict[str, Any], dialect: str, suffix: str) -> Transcript:
-    found = _spoken(data, dialect).answer(suffix, data)
-    if found.turns or found.error or found.usage:
-        return found
-    complains = isinstance(data.get("detail"), list) or any(isinstance(data.get(name), str) for name in _COMPLAINTS)
-    return Transcript(error=error_text(JsonMembers(data))) if complains else found
-
-
-def _spoken(data: dict[str, Any], dialect: str) -> TranscriptForm:
-    """Return how to read *data*, which may have the shape of another dialect than the one that was asked."""
-    shape = "" if dialects.of(dialect).has_shape(data) else dialects.shape_of(data)
-    return dialects.of(shape if shape in dialects.BY_NAME else dialect).transcript
-
-
-def _listed(data: list[Any], body: bytes, dialect: str, suffix: str) -> Transcript:
-    if all(isinstance(each, dict) for each in data) and data:
-        if len(data) == 1 and not dialects.of(dialect).streams_array:
-            return _whole(data[0], dialect, suffix)
-        return _joined((("", each) for each in data), dialect, suffix)
-    return Transcript(other=_raw(body))
-
-
-def _objects(body: bytes, dialect: str, suffix: str) -> Transcript:
-    """Read JSON that is no single text: one object a line, or a stream as an array that was cut."""
-    text = body.decode("utf-8", "replace").lstrip(_BETWEEN)
-    events, at = [], 0
-    with suppress(ValueError, RecursionError):  # the rest is no whole object
-        while at < len(text):
-            value, end = _SCANNER.raw_decode(text, at)
-            events.append(("", value))
-            gap = _GAP.match(text, end)
-            at = gap.end() if gap else end
-    rest = text[at:].strip(_BETWEEN)
-    if not events:
-        return Transcript(other=_raw(body), is_cut=True)
-    found = _joined(events, dialect, suffix)
-    return replace(found, other=(*found.other, Detail("body", rest)), is_cut=True) if rest else found
-
-
-def _stream(events: Sequence[tuple[str, bytes]], dialect: str, suffix: str) -> Transcript:
-    read = events[:MOST_EVENTS]
-    found = _joined(((name, _parsed(data)) for name, data in read if data and not data.isspace()), dialect, suffix)
-    if len(read) == len(events):
-        return found
-    more = Detail("not read", f"what follows the first {MOST_EVENTS:,} events")
-    return replace(found, other=(*found.other, more), is_cut=True)
-
-
-def _parsed(data: bytes) -> Any:
-    value = decoded(data)
-    return data.decode("utf-8", "replace") if value is MISSING else value
-
-
-def _joined(events: Iterable[tuple[str, Any]], dialect: str, suffix: str) -> Transcript:
-    join, form, aside = None, dialects.of(dialect).transcript, []
-    for name, event in events:
-        if not isinstance(event, dict):
-            if isinstance(event, str) and event.startswith("[DONE]"):
-                join = join or form.join()
-                join.done()
-            else:
-                aside.append({"type": name, "data": event})
-            continue
-        if join is None:
-            form = _spoken(event, dialect)
-            join = form.join()
-        join.feed(name, event)
-    if join is None:
-        return Transcript(other=tuple(_asides(aside)), is_stream=True, is_cut=True)
-    join.end()
-    found = form.answer(suffix, join.document)
-    other = (*found.other, *_asides([*join.aside, *aside]))
-    return replace(found, other=other, is_stream=True, is_cut=not join.ended)
 
 
 def _asides(events: Iterable[dict[str, Any]]) -> Iterator[Detail]:

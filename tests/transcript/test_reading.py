@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from patchbay import dialects
-from patchbay.transcript import of_answer, of_messages, of_request
+from patchbay.transcript import of_answer, of_messages, of_request, reading
 from patchbay.transcript.reading import MOST_EVENTS
 
 from .completeness import missing
@@ -264,3 +264,61 @@ def test_a_stream_of_very_many_events_is_read_in_part_and_says_so() -> None:
 
     assert not whole.other and len(longer.turns[0].blocks[0].text) == MOST_EVENTS
     assert "50,000 events" in str(longer.other[-1].value) and longer.is_cut
+
+
+def values(value: Any) -> int:
+    """Return how many entries and members *value* holds, at any depth."""
+    inner = value if isinstance(value, list) else [*value.values()] if isinstance(value, dict) else []
+    return len(inner) + sum(map(values, inner))
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=30,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), JSON, max_size=4), st.integers(1, 12))
+def test_no_more_values_are_read_than_are_allowed(body: Any, most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "MOST_VALUES", most)
+        text = json.dumps(body).encode()
+        reader = reading.Reader(text, "", "")
+        kept = reader._parsed(text)
+
+    if text.count(b",") <= most:
+        assert kept == body
+    else:
+        assert values(kept) == min(values(body), most)
+        assert (reader._unread > 0) == (values(body) > most)
+
+
+def test_a_bounded_list_keeps_its_end_and_leaves_room_for_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_VALUES", 20)
+    messages = [{"role": "user", "content": "old"}, {"role": "user", "content": "new"}]
+    found = of_request(json.dumps({"tools": [{}] * 100, "model": "m", "messages": messages}).encode(), "openai_chat")
+
+    assert [turn.blocks[0].text for turn in found.turns] == ["old", "new"]
+    assert len(found.tools) == 11  # three members of the body, two turns and four members of theirs
+    assert [(each.name, each.value) for each in found.other] == [
+        ("not read", "89 values, of each list the first ones: 20 are read")
+    ]
+
+    newest = of_request(json.dumps({"messages": [{"role": "user", "content": str(n)} for n in range(99)]}).encode())
+    assert newest.turns[-1].blocks[0].text == "98"
+
+
+def test_commas_in_texts_bound_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_VALUES", 20)
+    found = of_request(json.dumps({"messages": [{"role": "user", "content": "," * 500}]}).encode(), "openai_chat")
+
+    assert found.turns[0].blocks[0].text == "," * 500 and not found.other
+
+
+def test_the_events_of_a_stream_share_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_VALUES", 20)
+    events = [{"choices": [{"index": 0, "delta": {"content": f"{n}"}}]} for n in range(30)]
+    found = of_answer(b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in events), "openai_chat")
+
+    assert found.turns[0].blocks[0].text == "0123" and "not read" in {each.name for each in found.other}

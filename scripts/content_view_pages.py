@@ -1,18 +1,24 @@
-"""Whether the pages of recorded exchanges show every text and number of their bodies."""
+"""Whether the pages of recorded exchanges show every text and number of their bodies, but those that are folded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mitmproxy import contentviews, http
 from mitmproxy.io import FlowReader
+from mitmproxy.websocket import WebSocketMessage
 
 from patchbay import dialects
 from patchbay.answer.sse import ServerSentEvents
 from patchbay.body import decoded
 from tests.transcript.pages import Leaf, missing_on
+
+_INSTRUCTING = ("system", "developer")
+_FOLDED = frozenset(
+    "system instructions systemInstruction tools functions signature thoughtSignature client_metadata metadata".split()
+)
 
 
 def all_shown(file: Path) -> bool:
@@ -30,20 +36,38 @@ def all_shown(file: Path) -> bool:
 
 
 def lost_of(flow: http.HTTPFlow) -> Iterator[list[Leaf]]:
-    """Yield for each message of *flow* what its page, on which nothing is folded, lacks."""
+    """
+    Yield for each message of *flow* what its pages lack.
+
+    `conversation-full` must show every text and number, `conversation` those of all that it does not fold.
+    """
     if flow.websocket:
         for number, said in enumerate(flow.websocket.messages):
             if said.from_client:
                 later = flow.websocket.messages[number + 1 :]
                 end = next((at for at, each in enumerate(later) if each.from_client), len(later))
-                page = contentviews.prettify_message(said, flow, "conversation-full").text
-                yield missing_on(page, [decoded(said.content)])
-                yield missing_on(page, [decoded(each.content) for each in later[:end]])
+                yield _lost(said, flow, [decoded(said.content)])
+                yield _lost(said, flow, [decoded(each.content) for each in later[:end]])
         return
-    page = contentviews.prettify_message(flow.request, flow, "conversation-full").text
     for message in filter(None, (flow.request, flow.response)):
         if values := _values(message):
-            yield missing_on(page, values)
+            yield _lost(flow.request, flow, values)
+
+
+def _lost(shown: http.Message | WebSocketMessage, flow: http.HTTPFlow, values: Sequence[Any]) -> list[Leaf]:
+    whole, folded = (
+        contentviews.prettify_message(shown, flow, view).text for view in ("conversation-full", "conversation")
+    )
+    return [*missing_on(whole, values), *missing_on(folded, [_unfolded(value) for value in values])]
+
+
+def _unfolded(value: Any) -> Any:
+    """Return *value* without what `conversation` folds to sizes: system texts, tools, signatures, long settings."""
+    if isinstance(value, list):
+        return [_unfolded(each) for each in value if not (isinstance(each, dict) and each.get("role") in _INSTRUCTING)]
+    if isinstance(value, dict):
+        return {name: _unfolded(each) for name, each in value.items() if name not in _FOLDED}
+    return value
 
 
 def _is_asked(flow: http.HTTPFlow) -> bool:

@@ -89,11 +89,15 @@ class UpstreamFaults:
     def success(self, account: str, lane: str, context: OutcomeContext, now: float) -> None:
         """Record that *account* served a request on *lane*; its faults there are forgotten."""
         place, where = (context.upstream, lane), (account, lane)
-        succeeded = self._succeeded[place] = self._succeeded.get(place, {})
+        succeeded = self._succeeded.use(place)
+        if succeeded is None:
+            succeeded = self._succeeded[place] = {}
         for name in [name for name, at in succeeded.items() if now - at > WINDOW]:
             del succeeded[name]
         succeeded[account] = now
-        served = self._served[where] = self._served.get(where) or BoundedMap(MAX_SERVED)
+        served = self._served.use(where)
+        if served is None:
+            served = self._served[where] = BoundedMap(MAX_SERVED)
         served[context.asker] = now
         self._refused.get(context.asker, {}).pop(where, None)
         for each in [each for each in self._faults if (each.by_request or each.doubted) and _is_about(each, place)]:

@@ -17,7 +17,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ class _Held:
     """
     A value as it was read at *at*. *failed* is why a later reading gave none, if that is so.
 
-    *over* is when its login expires, in seconds of the wall clock; None: it says nothing of an end.
+    *over* is when its login expires, in seconds of the wall clock; None: it says nothing of an end. *mark* stands for
+    the secret with this value: see `fingerprint`.
     """
 
     value: str = field(repr=False)
@@ -70,6 +71,7 @@ class _Held:
     stamp: FileStamp | None = None
     failed: str = ""
     over: float | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,10 @@ class Credentials:
     def fingerprint(self, secret: Secret) -> str:
         """Return a digest that changes with *secret* or its value. Its key is this process's own."""
         held = self._held.get(secret)
-        parts = (secret.source, secret.value, secret.pointer, *secret.argv, held.value if held else "")
+        return held.mark if held else self._mark(secret, "")
+
+    def _mark(self, secret: Secret, value: str) -> str:
+        parts = (secret.source, secret.value, secret.pointer, *secret.argv, value)
         return keyed.digest(self._seal, *(part.encode("utf-8", "surrogateescape") for part in parts)).hex()
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -288,7 +293,7 @@ class Credentials:
         return _Held(held.value, self._clock(), stamp, failed, held.over)
 
     def _keep(self, secret: Secret, held: _Held) -> None:
-        self._held[secret] = held
+        self._held[secret] = replace(held, mark=self._mark(secret, held.value))
         if not held.value:
             return
         if held.value not in self._known:

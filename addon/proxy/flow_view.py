@@ -100,7 +100,9 @@ def comment(exchange: Exchange, decision: Decision) -> str:
     session; then why it moved, the evidence, the attempts before and the error.
     """
     needs_look = decision.verdict in _MARKS
-    found = replace(exchange.verdict, findings=tuple(decision.findings))
+    found = exchange.verdict
+    if decision.findings:  # those that are shown
+        found = replace(found, findings=tuple(decision.findings))
     only_seen = decision.mode == "shadow" and not decision.account and exchange.refusal is None
     parts = [
         *_by_whom(decision, only_seen=only_seen),

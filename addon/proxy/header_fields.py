@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from mitmproxy import http
 
@@ -67,8 +68,10 @@ class HeaderFields:
 
     def listed(self) -> frozenset[bytes]:
         """Return the names that `Connection` lists, without those that a message needs on every hop."""
+        if b"connection" not in self._names:
+            return frozenset()
         said = [value for name, (_, value) in zip(self._names, self._fields, strict=True) if name == b"connection"]
-        return frozenset(word.strip().lower() for value in said for word in value.split(b",")) - _NEEDED
+        return _words(b",".join(said)) - _NEEDED
 
     def drop_hops(self, connection: bytes = b"") -> None:
         """
@@ -105,6 +108,11 @@ class HeaderFields:
     def on(self, headers: http.Headers) -> None:
         """Put the fields on *headers*."""
         headers.fields = self.raw()
+
+
+@lru_cache(256)
+def _words(said: bytes) -> frozenset[bytes]:
+    return frozenset(word.strip().lower() for word in said.split(b","))
 
 
 def read(headers: http.Headers) -> Headers:

@@ -23,15 +23,30 @@ class KeyCover:
         self._known = known
         self._searched: object = None  # what was known when `_harmless` was searched
         self._harmless: BoundedMap[tuple[str, ...], bool] = BoundedMap(_REMEMBERED)
+        self._names: BoundedMap[str, str] = BoundedMap(_REMEMBERED)
 
     def over(self, line: str, texts: tuple[str, ...] = ()) -> str:
         """Return *line*, covered; *texts* are all that is in it of others (empty: not known)."""
-        if self._searched != (known := self._known()):
-            self._searched = known
-            self._harmless.clear()
+        self._learn()
         if texts and texts not in self._harmless and max(map(len, texts)) <= _LONGEST_REMEMBERED:
             self._harmless[texts] = self._scrub(joined := "\n".join(texts)) == joined
         return line if texts and self._harmless.get(texts) else self._scrub(line)
+
+    def over_name(self, text: str) -> str:
+        """Return *text*, a name that somebody gave, fit to be shown and covered."""
+        self._learn()
+        found = self._names.get(text)
+        if found is None:
+            found = given_text.fit(text, self._scrub)
+            if len(text) <= _LONGEST_REMEMBERED:
+                self._names[text] = found
+        return found
+
+    def _learn(self) -> None:
+        if self._searched != (known := self._known()):
+            self._searched = known
+            self._harmless.clear()
+            self._names.clear()
 
 
 class GivenNames:
@@ -45,10 +60,11 @@ class GivenNames:
 
     def __call__(self, text: str) -> str:
         """Return *text*, fit to be shown."""
-        return given_text.fit(text, self._covered) if text else text
+        if any(value in text for value in self._presented):
+            return given_text.fit(text, self._covered)
+        return self._cover.over_name(text) if text else text
 
     def _covered(self, text: str) -> str:
         for value in self._presented:
-            if value in text:
-                text = text.replace(value, cover_of_length(len(value)).decode())
-        return self._cover.over(text, (text,))
+            text = text.replace(value, cover_of_length(len(value)).decode())
+        return self._cover.over(text)

@@ -47,6 +47,7 @@ class Redactor:
         self._longest_first = tuple(sorted(self._values, key=lambda value: (-len(value), value)))
         forms = {form for value in self._values for form in _forms(value)}
         self._groups = tuple(_groups(forms))
+        self._endings = tuple((anchor, forms, frozenset(b"".join(forms))) for anchor, forms in self._groups)
         self._anchors = tuple(anchor for anchor, _ in self._groups)
         self._folded = tuple({anchor.lower() for anchor in self._anchors})
         self._hints = re.compile(_any_of(self._anchors)).search
@@ -98,6 +99,8 @@ class Redactor:
 
     def ended(self, data: bytes) -> bytes:
         """Return *data*, the end of a text, with a good part of a value covered too: it may be cut off."""
+        if not data:
+            return data
         start = len(data)
         if (part := self._prefix(data)) >= _GOOD_PART:
             start -= part
@@ -156,9 +159,11 @@ class Redactor:
         return max((_overlap(text, value) for value in self._values), default=0)
 
     def _prefix(self, data: bytes) -> int:
-        """Return the length of the longest end of *data* that is the beginning of a form."""
+        """Return the length of the longest end of *data*, which is not empty, that is the beginning of a form."""
         longest = 0
-        for anchor, forms in self._groups:
+        for anchor, forms, inside in self._endings:
+            if data[-1] not in inside:
+                continue
             if (found := _overlap(data, anchor)) > longest:
                 longest = found
             if data.rfind(anchor, -len(forms[0])) >= 0:  # the longest comes first

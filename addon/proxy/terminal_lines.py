@@ -281,8 +281,8 @@ def reason(decision: Decision) -> str:
 
 def error_words(error: str) -> str:
     """Return in words the *error* of an exchange: a code of ours, what a provider said, how a connection failed."""
-    if error in SAID:
-        return SAID[error]
+    if error in SAID or not error:
+        return SAID.get(error, "")
     of_the_client = error.lower().startswith(("client ", "the client ", "the proxy "))
     known = "" if of_the_client or error[:3].isdigit() else refusals.fault_on_the_way(error)
     return known or clean(error, spaces=True)[:_LONGEST_FAULT].rstrip()

@@ -66,10 +66,11 @@ def _by_user(flow: http.HTTPFlow, driver: ExchangeDriver, exchange: Exchange) ->
             is_touched = True
             if members := _changed_members(before, after):
                 yield "members", members
-    placed = driver.placed_fields  # Patchbay itself sets fields of the flow, such as Host
-    known = came.headers if placed is None else driver.request_headers(placed)
-    if is_touched and (names := _changed_headers(known, driver.request_headers())):
-        yield "headers", names
+    if is_touched:
+        placed = driver.placed_fields  # Patchbay itself sets fields of the flow, such as Host
+        known = came.headers if placed is None else driver.request_headers(placed)
+        if names := _changed_headers(known, driver.request_headers()):
+            yield "headers", names
 
 
 def _may_differ(request: http.Request, before: bytes, *, is_touched: bool) -> bool:

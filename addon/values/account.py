@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 from .http import Origin
@@ -67,7 +68,12 @@ class Timeouts:
     @property
     def for_whole_answer(self) -> Timeouts:
         """The bounds for an answer of a model that is not streamed."""
-        return replace(self, first_byte=self.whole_first_byte, idle=self.whole_idle)
+        return _for_whole_answer(self)
+
+
+@lru_cache(256)
+def _for_whole_answer(timeouts: Timeouts) -> Timeouts:
+    return replace(timeouts, first_byte=timeouts.whole_first_byte, idle=timeouts.whole_idle)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 The places of credentials in a body: members of JSON, fields of a form, and values in the format of a key.
 
 A body of a model's request or answer is a conversation, in which words such as `token` and `key` mean anything: only
-the members that carry a credential of a tool's server (MCP) count there, and only where they are members themselves.
+the members that carry a credential of a tool's server (MCP) count there, and only where they are members themselves;
+and those of the body itself (`api_key`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from . import secret_patterns
+from . import json_splice, secret_patterns
+from .body import Body
 from .values import header_names
 
 SHORTEST = 6  # characters of a value that may be a credential
@@ -25,6 +27,8 @@ _FIELD = re.compile(rb"(?:^|[&?;])([A-Za-z][\w.\-]{0,63})=([^&\s\"'<>]++)")
 _PART = re.compile(rb"name=\"?([\w.\-]{2,64})\"?\r\n(?:[\w\-]{1,64}:[^\r\n]{0,200}\r\n){0,4}\r\n([^\r\n]++)")
 _PASSWORD_OF_URL = re.compile(rb"://[^/\s@:\"]{0,256}:([^/\s@\"]{1,256})@")
 _RUN_OF_KEY = re.compile(rb"[A-Za-z0-9_\-.+/=~%]{20,}")
+_TEXT = re.compile(rb"\"" + _VALUE + rb"\"")
+_TOOLS = ("tools", "mcp_servers")
 _OF_TOOLS = frozenset((*header_names.CREDENTIALS, "authorization_token", "proxy-authorization", "cookie"))
 _ADDRESS_OF_A_TOOL = re.compile(rb"\"(?:server_)?url\"\s{0,20}:\s{0,20}\"https?:[^\"\\?]{0,2000}\?([^\"\\]{1,4000})\"")
 _OF_A_TOOL = re.compile(
@@ -47,6 +51,38 @@ def in_conversation(body: bytes) -> Iterator[Span]:
     for address in _ADDRESS_OF_A_TOOL.finditer(body):
         fields = _FIELD.finditer(body, address.start(1) - 1, address.end(1))
         yield from (found.span(2) for found in fields if _is_credential(found, oauth=False))
+    yield from _of_members(body)
+
+
+def _of_members(raw: bytes) -> Iterator[Span]:
+    """Yield the places of credentials in members of the body itself, and in headers for a tool's server."""
+    body = Body(raw)
+    named = [name for name in body.names() if name.lower() not in _OF_TOOLS and secret_patterns.names_key(name)]
+    yield from (place for name in named if (span := body.span(name)) and (place := _text_in(raw, *span)))
+    for name in _TOOLS:
+        if (span := body.span(name)) and raw.find(b'"headers"', *span) >= 0:
+            for tool in json_splice.items(raw, span[0]):
+                yield from _of_headers(raw, tool.value)
+
+
+def _of_headers(raw: bytes, tool: int) -> Iterator[Span]:
+    for member in json_splice.members(raw, tool):
+        if member.name == "headers":
+            for header in json_splice.members(raw, member.value):
+                if header.name.lower() in _OF_TOOLS:
+                    continue
+                place = _text_in(raw, header.value, header.end)
+                value = raw[slice(*place)].decode("latin-1") if place else ""
+                if place and (secret_patterns.names_key(header.name) or secret_patterns.may_be_key(value)):
+                    yield place
+
+
+def _text_in(raw: bytes, start: int, end: int) -> Span | None:
+    """Return where in *raw* the text of the JSON value from *start* to *end* stands, if that may be a credential."""
+    value = raw[start:end]
+    begin = start + len(value) - len(value.lstrip())
+    found = _TEXT.fullmatch(value.strip())
+    return (begin + 1, begin + 1 + len(found[1])) if found and len(found[1]) >= SHORTEST else None
 
 
 def anywhere(body: bytes) -> Iterator[Span]:

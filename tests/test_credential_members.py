@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -10,7 +11,7 @@ from hypothesis import given, strategies as st
 from patchbay import credential_members
 from patchbay.credential_members import anywhere, covered, in_conversation
 
-VALUE = "a-value.of-0123456789"
+VALUE, DRAWN = "a-value.of-0123456789", "Zq8wNfT2vXb7RkLm4HcJdP9sGyU1e"
 
 
 def found(body: str) -> list[str]:
@@ -115,3 +116,41 @@ def test_in_a_conversation_a_key_in_the_address_of_a_tool_counts() -> None:
         b'"messages":[{"content":"see https://y/?api_key=plain-words"},{"url":"https://z/?page_token=abcdefgh"}]}'
     )
     assert covered(body, in_conversation(body), lambda size: b"#" * size)[1] == (b"plain-secret-2",)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "m", "api_key": VALUE, "messages": [{"role": "user", "content": "api_key"}]},
+        {"apiKey": VALUE, "tools": [{"input": {"api_key": "words-of-a-call"}}]},
+        {"messages": [{"tool_calls": [{"input": {"token": "words-of-a-call"}}]}], "access_token": VALUE},
+        {
+            "tools": [
+                {"type": "mcp", "headers": {"X-Custom": DRAWN, "Accept": "application/json", "X-Env": "production"}}
+            ]
+        },
+        {
+            "mcp_servers": [{"name": "a"}, {"headers": {"X-Tenant-Token": VALUE}}],
+            "headers": {"X-Custom": "a-word-of-it"},
+        },
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_in_a_conversation_members_of_the_body_and_headers_of_tools_count(body: Any, indent: int | None) -> None:
+    text = json.dumps(body, indent=indent).encode()
+
+    assert {text[start:end].decode() for start, end in in_conversation(text)} <= {VALUE, DRAWN}
+    assert list(in_conversation(text))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prompt_cache_key": "conversation-0123456789", "max_tokens": 100, "safety_identifier": "0123456789abcdef"},
+        {"api_key": "a text with blanks", "token": 123456, "secret": None, "password": ["a-long-text-of-it"]},
+        {"messages": [{"content": [{"input": {"headers": {"X-Custom": VALUE}}}]}]},
+        {"tools": {"headers": {"X-Custom": VALUE}}},
+    ],
+)
+def test_in_a_conversation_all_other_members_stay(body: Any) -> None:
+    assert list(in_conversation(json.dumps(body).encode())) == []

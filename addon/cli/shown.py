@@ -11,7 +11,7 @@ from random import SystemRandom
 import msgspec
 
 from ..proxy import account_list, control_tables, session_list
-from ..proxy.control_answers import AccountShown, ExchangeShown, ProxyStatus, SessionShown
+from ..proxy.control_answers import AccountShown, ExchangeShown, ProxyStatus, SessionShown, Totals
 from ..proxy.control_socket import RunningProxy
 from ..router import Router
 from . import inputs, running
@@ -68,7 +68,7 @@ def _explained(found: ExchangeShown) -> list[str]:
 
 
 def _stored_accounts(arguments: argparse.Namespace) -> Told:
-    return _told(account_list.shown(_restored(arguments), {}, time.time()))
+    return _told(account_list.shown(_restored(arguments), Totals(), time.time()))
 
 
 def _stored_sessions(arguments: argparse.Namespace) -> Told:

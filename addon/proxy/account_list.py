@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..accounts import refusals
 from ..accounts.absent import Absent
 from ..accounts.status import AccountStatus
 from ..router import Router
 from ..values.account import Account
-from .control_answers import AccountShown, LaneShown
+from .control_answers import AccountShown, LaneShown, TokenTotals, Totals
 from .terminal_text import clean
 
 
-def shown(router: Router, served: Mapping[str, int], now: float) -> list[AccountShown]:
-    """Return how every account of *router* stands; *served* counts its exchanges."""
+def shown(router: Router, totals: Totals, now: float) -> list[AccountShown]:
+    """Return how every account of *router* stands; *totals* are those of the exchanges."""
     named = {account.id: account for account in router.config.accounts}
     return [
-        _account(router, each, named.get(each.account), served.get(each.account, 0), now)
+        _account(router, each, named.get(each.account), totals, now)
         for each in router.accounts.status(now)
     ]
 
 
-def _account(router: Router, status: AccountStatus, account: Account | None, served: int, now: float) -> AccountShown:
+def _account(router: Router, status: AccountStatus, account: Account | None, totals: Totals, now: float) -> AccountShown:
     lanes = [LaneShown(clean(each.lane), each.state, each.reason, each.until) for each in status.lanes]
     return AccountShown(
         account=status.account,
@@ -32,12 +30,13 @@ def _account(router: Router, status: AccountStatus, account: Account | None, ser
         until=None if status.state == "disabled" else status.deadline,
         in_flight=status.in_flight,
         queue=status.waiting,
-        requests=status.minute,
+        rpm_used=status.minute,
         rpm=account.rpm if account else 0,
-        tokens=status.tokens,
+        tpm_used=status.tokens,
         tpm=account.tpm if account else 0,
         sessions=status.sessions,
-        exchanges=served,
+        exchanges=totals.accounts.get(status.account, 0),
+        tokens=totals.account_tokens.get(status.account, TokenTotals()),
         lanes=lanes,
     )
 

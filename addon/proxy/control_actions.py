@@ -67,7 +67,7 @@ class ControlActions:
 
     def accounts(self) -> list[AccountShown]:
         """Return how every account stands, in the order of the settings."""
-        return account_list.shown(self._router(), self._service().sessions.totals().accounts, time.time())
+        return account_list.shown(self._router(), self._service().sessions.totals(), time.time())
 
     def sessions(self, name: str = "") -> list[SessionShown]:
         """Return the conversations, the latest use first; those that *name* begins, if it is given."""

@@ -21,7 +21,7 @@ class Totals(msgspec.Struct, frozen=True):
     """
     Counts since the start. *failed* exchanges ended with an error; *moved* ones were answered by another account than
     their conversation's home. The opening of a WebSocket is no exchange. *refused* requests became no exchange.
-    *accounts* counts the exchanges whose account was reached. *last_failure* says why the last one failed or was
+    *accounts* counts the exchanges whose account was reached, *account_tokens* what they used. *last_failure* says why the last one failed or was
     refused (empty: none).
     """
 
@@ -33,6 +33,7 @@ class Totals(msgspec.Struct, frozen=True):
     verdicts: dict[str, int] = {}
     refused: int = 0
     last_failure: str = ""
+    account_tokens: dict[str, TokenTotals] = {}
 
 
 class ProxyStatus(msgspec.Struct, frozen=True):
@@ -70,8 +71,8 @@ class AccountShown(msgspec.Struct, frozen=True):
     """
     How an account stands. *reason*: why it is not used, in words; *until*: to which time (None: it is used).
 
-    *queue* requests wait for it. *requests* and *tokens* are the used parts of the limits *rpm* and *tpm* (0: none).
-    *sessions* have it as their home; *exchanges* were served by it since the start.
+    *queue* requests wait for it. *rpm_used* and *tpm_used* are the used parts of the limits *rpm* and *tpm* (0: none).
+    *sessions* have it as their home; *exchanges* were served by it since the start, and used *tokens*.
     """
 
     account: str = ""
@@ -81,12 +82,13 @@ class AccountShown(msgspec.Struct, frozen=True):
     until: float | None = None
     in_flight: int = 0
     queue: int = 0
-    requests: float = 0.0
+    rpm_used: float = 0.0
     rpm: int = 0
-    tokens: float = 0.0
+    tpm_used: float = 0.0
     tpm: int = 0
     sessions: int = 0
     exchanges: int = 0
+    tokens: TokenTotals = TokenTotals()
     lanes: list[LaneShown] = []
 
 

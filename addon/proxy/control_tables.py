@@ -17,7 +17,7 @@ _NOTES = {
 
 
 # The columns that a narrow terminal goes without, the first ones first.
-_ACCOUNTS_DROP = ("EXCHANGES", "IN FLIGHT", "QUEUE", "TPM", "RPM", "SESSIONS")
+_ACCOUNTS_DROP = ("EXCHANGES", "IN FLIGHT", "QUEUE", "TPM", "RPM", "TOKENS", "SESSIONS")
 _SESSIONS_DROP = (
     "CLIENT", "VERDICT", "TOOL", "FAILED", "MODEL", "TOKENS", "LAST ON", "MOVED", "LAST", "TURNS",
 )  # fmt: skip
@@ -102,7 +102,7 @@ def status(found: ProxyStatus) -> list[str]:
 
 def accounts(found: Sequence[AccountShown], now: float, width: int | None = None) -> list[str]:
     """Return a line for each account, and one for each of its models that cannot be used while others can."""
-    titles = ("ACCOUNT", "STATE", "UNTIL", "SESSIONS", "IN FLIGHT", "QUEUE", "RPM", "TPM", "EXCHANGES", "REASON")
+    titles = ("ACCOUNT", "STATE", "UNTIL", "SESSIONS", "IN FLIGHT", "QUEUE", "RPM", "TPM", "EXCHANGES", "TOKENS", "REASON")
     lines = (line for each in found for line in _account(each, now))
     return table(titles, lines, width, _ACCOUNTS_DROP, below="REASON")
 
@@ -115,9 +115,10 @@ def _account(each: AccountShown, now: float) -> Iterator[Sequence[str]]:
         str(each.sessions),
         str(each.in_flight),
         str(each.queue),
-        _rate(each.requests, each.rpm),
-        _rate(each.tokens, each.tpm),
+        _rate(each.rpm_used, each.rpm),
+        _rate(each.tpm_used, each.tpm),
         f"{each.exchanges:,}",
+        tokens(each.tokens),
         each.reason or _NOTES.get(each.state, ""),
     )
     for lane in each.lanes if len(each.lanes) > 1 else ():
@@ -125,6 +126,7 @@ def _account(each: AccountShown, now: float) -> Iterator[Sequence[str]]:
             f"  {lane.model}",
             STATE_WORDS.get(lane.state, lane.state),
             until(lane.until, now),
+            "",
             "",
             "",
             "",

@@ -98,6 +98,7 @@ class SessionList:
         self._exchanges = self._failed = self._moved = self._refused = 0
         self._last_failure = ""
         self._accounts: Counter[str] = Counter()
+        self._account_tokens: dict[str, _Tokens] = {}
         self._verdicts: Counter[str] = Counter()
         self._tokens = _Tokens()
         self._has_failed = False
@@ -130,6 +131,7 @@ class SessionList:
         return Totals(
             self._exchanges, self._failed, self._moved, self._tokens.shown(), dict(self._accounts),
             dict(self._verdicts), self._refused, self._last_failure,
+            {account: used.shown() for account, used in self._account_tokens.items()},
         )  # fmt: skip
 
     def shown(self, bindings: Iterable[Binding], ttl: float) -> list[SessionShown]:
@@ -166,6 +168,7 @@ class SessionList:
         self._tokens.add(decision)
         if decision.account and is_reached:
             self._accounts[decision.account] += 1
+            self._account_tokens.setdefault(decision.account, _Tokens()).add(decision)
 
     def _add(self, last: LastExchange, exchange: Exchange) -> None:
         decision = last.decision

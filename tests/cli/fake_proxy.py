@@ -27,7 +27,7 @@ ANSWERS: Mapping[str, object] = {
     "status": ProxyStatus(7, "0.9", ["http://127.0.0.1:8080"], ["base"], 1, "serve", 75.0,
                           Totals(12, 2, 1, TOKENS, {"one": 10, "two": 2}, {"clean": 12})),
     "accounts": [
-        AccountShown("one", "generic", "cooling", "rate limited (m)", 4e9, 1, 2, 3, 5, 0, 0, 4, 10,
+        AccountShown("one", "generic", "cooling", "rate limited (m)", 4e9, 1, 2, 3, 5, 0, 0, 4, 10, TOKENS,
                      [LaneShown("m", "cooling", "rate limited", 4e9), LaneShown("n", "healthy", "", None)]),
         AccountShown("two", "generic", "healthy", exchanges=2),
     ],

@@ -70,5 +70,11 @@ def test_a_table_that_fits_or_goes_elsewhere_is_whole() -> None:
         assert "IN FLIGHT" in control_tables.accounts([ACCOUNT], 0.0, width)[0]
 
 
+def test_an_account_shows_what_it_used() -> None:
+    used = AccountShown("one", "p", "healthy", exchanges=2, tokens=TokenTotals(12_000, 9_000, 345))
+
+    assert "12,000 in (75% cached) 345 out" in control_tables.accounts([used], 0.0)[1]
+
+
 def test_a_long_label_does_not_touch_its_text() -> None:
     assert control_tables.rows([("request id", "pb1"), ("up", "1 s")]) == ["request id pb1", "up        1 s"]

@@ -85,6 +85,13 @@ def test_a_change_of_the_account_has_a_reason(more: dict[str, Any], why: str, mo
     assert (session.moved, made.totals().moved) == (moved, moved)
 
 
+def test_each_account_has_the_tokens_of_its_exchanges() -> None:
+    totals = told(decision(), decision(B, "two"), decision(B, "two"), decision(account="")).totals()
+
+    assert totals.account_tokens == {"one": TokenTotals(10, 5, 3), "two": TokenTotals(20, 10, 6)}
+    assert totals.tokens == TokenTotals(40, 20, 12)
+
+
 def test_an_account_counts_only_when_it_was_reached() -> None:
     made = SessionList()
     exchange: Any = SimpleNamespace(candidates=(), identity=SimpleNamespace(evidence=()), refusal=None,

@@ -14,13 +14,12 @@ from .terminal_text import clean
 def shown(router: Router, totals: Totals, now: float) -> list[AccountShown]:
     """Return how every account of *router* stands; *totals* are those of the exchanges."""
     named = {account.id: account for account in router.config.accounts}
-    return [
-        _account(router, each, named.get(each.account), totals, now)
-        for each in router.accounts.status(now)
-    ]
+    return [_account(router, each, named.get(each.account), totals, now) for each in router.accounts.status(now)]
 
 
-def _account(router: Router, status: AccountStatus, account: Account | None, totals: Totals, now: float) -> AccountShown:
+def _account(
+    router: Router, status: AccountStatus, account: Account | None, totals: Totals, now: float
+) -> AccountShown:
     lanes = [LaneShown(clean(each.lane), each.state, each.reason, each.until) for each in status.lanes]
     return AccountShown(
         account=status.account,

@@ -21,8 +21,8 @@ class Totals(msgspec.Struct, frozen=True):
     """
     Counts since the start. *failed* exchanges ended with an error; *moved* ones were answered by another account than
     their conversation's home. The opening of a WebSocket is no exchange. *refused* requests became no exchange.
-    *accounts* counts the exchanges whose account was reached, *account_tokens* what they used. *last_failure* says why the last one failed or was
-    refused (empty: none).
+    *accounts* counts the exchanges whose account was reached, *account_tokens* what they used. *last_failure* says why
+    the last one failed or was refused (empty: none).
     """
 
     exchanges: int = 0

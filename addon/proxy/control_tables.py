@@ -102,7 +102,7 @@ def status(found: ProxyStatus) -> list[str]:
 
 def accounts(found: Sequence[AccountShown], now: float, width: int | None = None) -> list[str]:
     """Return a line for each account, and one for each of its models that cannot be used while others can."""
-    titles = ("ACCOUNT", "STATE", "UNTIL", "SESSIONS", "IN FLIGHT", "QUEUE", "RPM", "TPM", "EXCHANGES", "TOKENS", "REASON")
+    titles = "ACCOUNT,STATE,UNTIL,SESSIONS,IN FLIGHT,QUEUE,RPM,TPM,EXCHANGES,TOKENS,REASON".split(",")
     lines = (line for each in found for line in _account(each, now))
     return table(titles, lines, width, _ACCOUNTS_DROP, below="REASON")
 

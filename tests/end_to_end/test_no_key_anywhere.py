@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from ..simulator import Simulator, simulator_thread
 from .dialogue import DIALECTS, body, credential, path
@@ -142,8 +143,6 @@ def test_no_key_in_what_is_saved_when_interrupted_in_flight(tmp_path: Path, quot
 
 
 def test_no_key_in_mitmweb_while_a_request_is_in_flight(tmp_path: Path, quoting: Simulator) -> None:
-    from websockets.sync.client import connect
-
     quoting.reset()
     go_on = threading.Event()
     quoting.fault(held, {"until": go_on}, times=1)
@@ -212,10 +211,17 @@ def test_an_account_key_that_a_client_has_goes_to_no_upstream_and_stands_nowhere
                         headers={**credential("openai_chat", CLIENT), **sent, "x-again": encoded},
                     )
                     assert answer.status_code == 200, answer.text
+            fields = {"Authorization": f"Bearer {CLIENT}", "x-custom": printed, "sec-websocket-protocol": plain}
+            url = f"ws://127.0.0.1:{running.port}/v1/responses?note={plain}"
+            with connect(url, additional_headers=fields, proxy=None, open_timeout=30) as socket:
+                socket.send(json.dumps({"type": "response.create", "model": "sim-large", "input": "on a socket"}))
+                while json.loads(socket.recv(timeout=30))["type"] != "response.completed":
+                    pass
             running.interrupt()
         received = simulator.truth.requests
 
-    assert [provider[record.credential] for record in received] == ["printed", "plain", "printed"]
+    assert [provider[record.credential] for record in received][:3] == ["printed", "plain", "printed"]
+    assert len(received) == 5  # a WebSocket: its upgrade, and one request
     for record in received:
         said = unquote(str(record.headers) + record.query).replace(record.credential, "")
         assert not any(key in said for key in (plain, printed, encoded))

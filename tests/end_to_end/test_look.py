@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -236,3 +239,26 @@ def test_behind_another_proxy_a_login_passes_alike(tmp_path: Path) -> None:
     everything = files(tmp_path)
     assert [value for asked in ASKS for value in (*asked.secrets, password) if value.encode() in everything] == []
     assert len(flows(tmp_path / "near" / "all.mitm")) == len(flows(tmp_path / "far" / "far.mitm")) == len(ASKS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_however_it_ends_with_a_request_under_way_no_key_is_kept(
+    look: Proxy, simulator: Simulator, number: signal.Signals
+) -> None:
+    simulator.fault("delay_head", {"seconds": 30}, times=1)
+    asked = {**body("openai_chat", ["hi"]), "api_key": CLIENT}
+    headers = {**credential("openai_chat", CLIENT), "x-custom": f"see {CLIENT}"}
+
+    def hang() -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.post(look.url + path("openai_chat"), json=asked, headers=headers, trust_env=False, timeout=60)
+
+    waiting = threading.Thread(target=hang)
+    waiting.start()
+    assert eventually(lambda: len(simulator.truth.requests) == 1)
+    look.process.send_signal(number)
+    look.process.wait(60)
+    waiting.join(60)
+
+    assert simulator.truth.requests[0].credential == CLIENT
+    assert CLIENT.encode() not in files(look.folder)

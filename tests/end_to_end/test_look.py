@@ -245,7 +245,7 @@ def test_behind_another_proxy_a_login_passes_alike(tmp_path: Path) -> None:
 def test_however_it_ends_with_a_request_under_way_no_key_is_kept(
     look: Proxy, simulator: Simulator, number: signal.Signals
 ) -> None:
-    simulator.fault("delay_head", {"seconds": 30}, times=1)
+    simulator.fault("delay_head", {"seconds": 3}, times=1)
     asked = {**body("openai_chat", ["hi"]), "api_key": CLIENT}
     headers = {**credential("openai_chat", CLIENT), "x-custom": f"see {CLIENT}"}
 

@@ -166,6 +166,10 @@ def _write(pane: Pane, writer: TranscriptText, flow: http.HTTPFlow, data: bytes,
         asked = _content(flow.request)
     if answered:
         writer.answer(transcript.of_answer(answered, at.dialect, at.suffix, _kind(flow.response)))
+    elif so_far := _so_far(flow):
+        found = transcript.of_answer(so_far, at.dialect, at.suffix, _kind(flow.response))
+        writer.answer(msgspec.structs.replace(found, is_cut=False))
+        pane.text("(more is to come)")
     if asked:
         writer.request(transcript.of_request(asked, at.dialect, at.suffix, _kind(flow.request)))
 
@@ -181,6 +185,12 @@ def _write_unread(pane: Pane, response: http.Response, data: bytes) -> bytes:
 
 def _content(message: http.Message) -> bytes:
     return message_content.content(message, message_content.KEPT)
+
+
+def _so_far(flow: http.HTTPFlow) -> bytes:
+    """Return what came of an answer that still streams: the flow has no body before its end."""
+    driver = driver_of(flow)
+    return b"" if driver is None or driver.closed else bytes(driver.streamed_copy)
 
 
 def _kind(message: http.Message | None) -> str:

@@ -44,7 +44,7 @@ def _rows(line: Mapping[str, Any], metadata: Mapping[str, Any], *, under_way: bo
     yield "session", _session(line, metadata)
     yield "verdict", _verdict(line, metadata)
     yield "tokens", _tokens(line.get("tokens"))
-    yield "time", "under way" if under_way else _time(line)
+    yield "time", _time(line, under_way=under_way)
     yield "request", _request(line)
     yield "error", _error(names.text(line, "error"))
     yield from _sent(metadata.get(names.EDITS))
@@ -119,9 +119,10 @@ def _tokens(found: object) -> str:
     )
 
 
-def _time(line: Mapping[str, Any]) -> str:
+def _time(line: Mapping[str, Any], *, under_way: bool) -> str:
     first, whole = _seconds(line.get("first_byte_seconds")), _seconds(line.get("duration_seconds"))
-    return " · ".join(filter(None, (first and f"{first} to the first word", whole and f"{whole} in all")))
+    in_all = f"under way for {whole}" if under_way else whole and f"{whole} in all"
+    return " · ".join(filter(None, (first and f"{first} to the first word", in_all)))
 
 
 def _error(error: str) -> str:

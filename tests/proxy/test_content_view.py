@@ -143,6 +143,23 @@ def test_a_request_on_its_way_shows_its_account() -> None:
     assert "under way" in found.text
 
 
+def test_an_answer_that_still_streams_shows_what_came_of_it() -> None:
+    driven = Driven()
+    driven.open()
+    driven.flow.patchbay = driven.driver  # type: ignore[attr-defined]
+    driven.flow.response = http.Response.make(200, b"", {"content-type": "text/event-stream"})
+    driven.flow.response.data.content = None
+    begun = b'data: {"choices": [{"index": 0, "delta": {"content": "the beginn"}}]}\n\n'
+    driven.driver.streamed_copy += begun + b'data: {"choices": [{"in'
+    text = shown(driven.flow).text
+
+    assert "under way for " in text and "the beginn" in text and "(more is to come)" in text
+    assert "ends here" not in text
+
+    driven.driver.closed = True
+    assert "the beginn" not in shown(driven.flow).text
+
+
 def test_a_page_that_was_shown_under_way_is_made_anew_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The console keeps pages by their bytes, and a request's bytes stay as they are."""
     changed: list[object] = []

@@ -86,24 +86,26 @@ def test_a_streamed_answer_reads_as_a_conversation(web: Proxy, page: browser.Pag
 
 
 def test_a_stream_that_is_under_way_shows_what_came_of_it(web: Proxy, page: browser.Page, simulator: Simulator) -> None:
-    turns = ["WORDS-20 that come slowly"]
-    wanted = text_of("anthropic", ask(web, "anthropic", turns, stream=False).content)
-    rule = simulator.fault("delay_events", {"seconds": 0.3}, times=1)
+    turns, rows = ["WORDS-40 that come slowly"], f"{ROWS}.filter(row => row.textContent.includes('/v1/messages'))"
+    whole = ask(web, "anthropic", turns, stream=False)
+    wanted = text_of("anthropic", whole.content).split()
+    page.wait_for(f"{rows}.length", "the first answer")
+    known = page.value(f"{rows}.length")
+    simulator.fault("delay_events", {"seconds": 0.3}, times=1)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask, web, "anthropic", turns, stream=True)
-        assert eventually(lambda: rule.struck)
-        begun, end = " ".join(wanted.split()[:3]), wanted.split()[-1]
-        shown, rows = "", f"{ROWS}.filter(row => row.textContent.includes('/v1/messages'))"
-        while begun not in shown and not asked.done():  # mitmweb asks for a page once, when its flow is selected
+        page.wait_for(f"{rows}.length > {known}", "the flow that is under way")
+        shown = ""
+        while " ".join(wanted[:3]) not in shown and not asked.done():  # a page is asked for when its flow is selected
             page.value(f"{rows}.at(-2).click()")
-            page.wait_for(f"!({PANE} ?? '').includes('under way')", "another page")
+            page.wait_for(f"{PANE} && !{PANE}.includes('under way')", "another page")
             page.value(f"{rows}.at(-1).click()")
             shown = str(page.wait_for(f"({PANE} ?? '').includes('under way') && {PANE}", "the page"))
         assert "under way for" in shown
         assert "(more is to come)" in shown
-        assert begun in shown
-        assert end not in shown.split()
-        assert asked.result(30).status_code == 200
+        assert " ".join(wanted[:3]) in shown
+        assert wanted[-1] not in shown.split()
+        assert asked.result(60).status_code == 200
 
 
 def test_a_socket_shows_account_cache_and_the_whole_answer(web: Proxy, page: browser.Page) -> None:

@@ -92,7 +92,7 @@ class Room:
         return self.proxy.url if self.mode == "reverse" else OFFICIAL[recipe.provider]
 
 
-MODES = ("reverse", "regular", "look", "run")
+MODES = ("reverse", "regular", "look", "run", "run-look")
 CHECKS = ("together", "apart", "stream", "keys")
 
 
@@ -236,7 +236,7 @@ def _in_mode(mode: str, recipes: Sequence[Recipe], versions: Mapping[str, str], 
         for recipe in there:
             if version := versions.get(recipe.name):
                 talks[recipe.name] = _run(recipe, program(recipe, version), room)
-                if mode != "run" and room.proxy.process.poll() is not None:
+                if not mode.startswith("run") and room.proxy.process.poll() is not None:
                     raise RuntimeError(f"the proxy ended:\n{room.proxy.log}")
     ran = [recipe for recipe in there if recipe.name in talks]
     cells = [_judged(recipe, versions[recipe.name], room, talks[recipe.name]) for recipe in ran]
@@ -257,9 +257,9 @@ def _room(mode: str, folder: Path) -> Iterator[Room]:
     keys = {key: name for provider in OFFICIAL for key, name in _keys(provider).items()}
     pem, ca = certificate(folder / "provider-ca")
     trust = ("--set", f"ssl_verify_upstream_trusted_ca={ca}")
-    if mode == "look":
+    if mode.endswith("look"):
         keys, flows = {KEY: "the client's own"}, clients_look.options(folder)
-    if mode == "run":  # each command has a proxy of its own
+    if mode.startswith("run"):  # each command has a proxy of its own
         with simulator_thread(keys, tls=pem, port=443) as simulator:
             yield Room(mode, clients_run.placeholder(folder, _official_config(folder)), simulator, folder)
         return
@@ -301,7 +301,7 @@ def _run(recipe: Recipe, program: Path, room: Room) -> tuple[Talk, Talk]:
     home = room.folder / "homes" / recipe.name
     first, other = Talk(), Talk()
     environment = _environment(recipe, home, room)
-    words = (*(clients_run.command(room.folder) if room.mode == "run" else ()), str(program))
+    words = (*clients_run.command(room.folder, room.mode), str(program))
     _ask(words, recipe.first(_question(first, "What is a patch bay?")), environment, home / "one", first)
     _ask(words, recipe.next(_question(first, "And what is crosstalk?")), environment, home / "one", first)
     _ask(words, recipe.first(_question(other, "What is a patch bay?")), environment, home / "two", other)
@@ -320,7 +320,7 @@ def _environment(recipe: Recipe, home: Path, room: Room) -> dict[str, str]:
            "CI": "1", "DISABLE_TELEMETRY": "1", "DISABLE_AUTOUPDATER": "1"}  # fmt: skip
     if room.mode == "run":
         return {**kept, **own, **clients_run.ENVIRONMENT}
-    if room.mode != "reverse":
+    if room.mode in ("regular", "look"):
         address = room.proxy.url
         own |= dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), address)
         names = ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "CODEX_CA_CERTIFICATE", "REQUESTS_CA_BUNDLE")
@@ -360,11 +360,13 @@ def _judged(recipe: Recipe, version: str, room: Room, talks: tuple[Talk, Talk]) 
         cell.note = cell.note or "no request came through"
         cell.checks = {"together": False}
         return cell
-    if room.mode == "look":
+    if room.mode.endswith("look"):
         sent, marks = [record for each in records for record in each], [talk.mark for talk in talks]
         said = [[record.text for record in each if record.mark and record.streaming] for each in records]
         whole = not cell.note and all(_printed(*each) for each in zip(talks, said, strict=True))
-        cell.checks = clients_look.checks(room.folder, room.proxy.log_file, marks, sent, printed=whole)
+        cell.checks = clients_look.checks(
+            room.folder, room.proxy.log_file, marks, sent, printed=whole, each_apart=room.mode == "run-look"
+        )
         return cell
     lines = [msgspec.json.decode(line, type=Decision) for line in room.proxy.journal.splitlines()]
     by_id = {line.request_id: line for line in lines}
@@ -424,6 +426,7 @@ def _show(cells: Sequence[Cell]) -> None:
     print("together: both turns of a conversation on one account; apart: the other conversation is told from it;")
     print("stream: every answer arrived whole; keys: no account's key is written anywhere, and no client's key went up")
     print("run: the same with `patchbay run -- TOOL`, for a tool without settings or a key of its own")
+    print("run-look: by `patchbay run --look -- TOOL`, each turn alone, with a session")
     print("look: both turns in one session; the client's own key went up, and is written nowhere")
 
 

@@ -23,12 +23,18 @@ def options(folder: Path) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def checks(folder: Path, log: Path, marks: Sequence[str], sent: Sequence[Record], *, printed: bool) -> dict[str, bool]:
-    """Return what held of a client whose conversations hold *marks*, the first with two turns; *sent* went upstream."""
+def checks(
+    folder: Path, log: Path, marks: Sequence[str], sent: Sequence[Record], *, printed: bool, each_apart: bool = False
+) -> dict[str, bool]:
+    """
+    Return what held of a client whose conversations hold *marks*, the first with two turns; *sent* went upstream.
+
+    *each_apart*: each turn had a proxy of its own, which names sessions by a key of its own.
+    """
     sessions = [[line["session"] for line in _lines(folder / DUMP, mark) if line["tokens"]] for mark in marks]
     first, *others = map(set, sessions)
     return {
-        "together": len(first) == 1 and len(sessions[0]) >= 2,
+        "together": len(first) == (2 if each_apart else 1) and len(sessions[0]) >= 2,
         "apart": all(other and not first & other for other in others),
         "stream": printed,
         "keys": _is_kept_nowhere(folder, log) and {record.credential for record in sent} == {KEY},
@@ -36,7 +42,10 @@ def checks(folder: Path, log: Path, marks: Sequence[str], sent: Sequence[Record]
 
 
 def _is_kept_nowhere(folder: Path, log: Path) -> bool:
-    return not any(KEY.encode() in path.read_bytes() for path in (folder / DUMP, folder / HAR, log))
+    own = (path for path in folder.rglob("homes/**/patchbay/**/*"))  # what Patchbay keeps under the home of a user
+    printed = folder.rglob("homes/**/turn-*.txt")
+    files = (path for path in (folder / DUMP, folder / HAR, log, *own, *printed) if path.is_file())
+    return not any(KEY.encode() in path.read_bytes() for path in files)
 
 
 def _lines(dump: Path, mark: str) -> Iterator[Mapping[str, Any]]:

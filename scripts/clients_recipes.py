@@ -26,7 +26,7 @@ class Recipe:
     home: Callable[[Path, str], Mapping[str, str]]
     first: Callable[[str], Sequence[str]]
     next: Callable[[str], Sequence[str]]
-    modes: tuple[str, ...] = ("reverse", "regular", "look", "run")
+    modes: tuple[str, ...] = ("reverse", "regular", "look", "run", "run-look")
 
 
 def _write(path: Path, text: str) -> None:
@@ -99,7 +99,7 @@ RECIPES: tuple[Recipe, ...] = (
         "Codex, sockets", "@openai/codex", "0.169.0", "codex", "openai", partial(_codex, sockets=True),
         first=lambda text: ("exec", "--skip-git-repo-check", text),
         next=lambda text: ("exec", "resume", "--last", "--skip-git-repo-check", text),
-        modes=("reverse", "regular", "look"),
+        modes=("reverse", "regular", "look", "run-look"),
     ),
     Recipe(
         "Gemini CLI", "@google/gemini-cli", "0.61.0", "gemini", "gemini", _gemini,

@@ -25,10 +25,14 @@ def placeholder(folder: Path, config: str) -> Proxy:
     return Proxy(0, folder, subprocess.Popen([sys.executable, "-c", ""]), folder / "log.txt")
 
 
-def command(folder: Path) -> tuple[str, ...]:
-    """Return the words before a tool."""
+def command(folder: Path, mode: str) -> tuple[str, ...]:
+    """Return the words before a tool in *mode*: none where a proxy runs already."""
+    if not mode.startswith("run"):
+        return ()
+    look = mode == "run-look"
     return (
-        sys.executable, "-P", "-m", "patchbay.cli", "run", "--config", str(folder / "config.yaml"),
+        sys.executable, "-P", "-m", "patchbay.cli", "run",
+        *(("--look", "-v") if look else ("--config", str(folder / "config.yaml"))),
         "--set", f"confdir={folder / 'mitmproxy'}", "-w", f"+{folder / 'flows.mitm'}",
         "--set", f"ssl_verify_upstream_trusted_ca={folder / 'provider-ca' / 'provider-ca-cert.pem'}", "--",
     )  # fmt: skip

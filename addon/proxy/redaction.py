@@ -100,7 +100,7 @@ class Redactor:
     def ended(self, data: bytes) -> bytes:
         """Return *data*, the end of a text, with a good part of a value covered too: it may be cut off."""
         if not data:
-            return data
+            return b""
         start = len(data)
         if (part := self._prefix(data)) >= _GOOD_PART:
             start -= part

@@ -32,6 +32,7 @@ from .redaction import MIN_COVERED, Redactor
 MAX_FILE = 1_000_000  # bytes; also of what a command may print
 MAX_KNOWN = 4096  # values that are recognised, the latest first
 MAX_HELD = 4096  # secrets whose value is at hand
+IN_HEADS = 16  # characters of a value that is covered in a head: `localhost` may be the key of a server of one's own
 _QUOTED = 12  # characters of the beginning of a value that are covered in a message
 COMMAND_RETRY = 5.0  # seconds after which a command that failed may be run again
 KILL_WAIT = 1.0  # seconds to wait for a killed command to end
@@ -104,6 +105,7 @@ class Credentials:
         self._known: BoundedMap[str, None] = BoundedMap(MAX_KNOWN)
         self._cover: Redactor | None = Redactor(())
         self._message_cover: Redactor | None = self._cover
+        self._head_cover: Redactor | None = self._cover
         self.passing = PassingCredentials()
         self.texts = KeyCover(self.scrub_text, self._all_known)
         self._seal = secrets.token_bytes(32)
@@ -158,6 +160,12 @@ class Credentials:
         if self._cover is None:
             self._cover = Redactor(self._known)
         return self._cover
+
+    def cover_of_heads(self) -> Redactor:
+        """What covers values of IN_HEADS characters in the heads of requests, whose ordinary words must stay."""
+        if self._head_cover is None:
+            self._head_cover = Redactor(value for value in self._known if len(value) >= IN_HEADS)
+        return self._head_cover
 
     def scrub(self, data: bytes) -> bytes:
         """Return *data* with every known value covered, however it is escaped; see `Redactor`."""
@@ -297,7 +305,7 @@ class Credentials:
         if not held.value:
             return
         if held.value not in self._known:
-            self._cover = self._message_cover = None
+            self._cover = self._message_cover = self._head_cover = None
         self._known[held.value] = None
 
 

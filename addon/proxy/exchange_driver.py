@@ -77,7 +77,7 @@ class ExchangeDriver:
     def __init__(
         self, flow: http.HTTPFlow, around: DriverContext, dialect: str, places: KeyHeaders = PROTOCOL_KEYS
     ) -> None:
-        self.redacted_heads = RedactedHeads(flow.request, places, around.keys.cover())
+        self.redacted_heads = RedactedHeads(flow.request, places, around.keys.cover_of_heads())
         self._flow = flow
         self._around = around
         self._dialect = dialect

@@ -222,7 +222,7 @@ class Patchbay:
 
     def _hide(self, flow: http.HTTPFlow) -> None:
         """Put placeholders for every credential on *flow*, which goes nowhere."""
-        placeholder(flow.request, keys=self._keys.key_headers, known=self._keys.cover())
+        placeholder(flow.request, keys=self._keys.key_headers, known=self._keys.cover_of_heads())
 
     def _is_misdirected(self, flow: http.HTTPFlow) -> bool:
         """Whether *flow* reached the wrong kind of listener; then it goes nowhere, and the log says what is wrong."""
@@ -389,7 +389,7 @@ class Patchbay:
                         return refused
                 case Lease() if await self._has_keys(exchange, decided):
                     driver.lease = decided
-                    driver.redacted_heads.cover_known(flow.request, self._keys.cover())
+                    driver.redacted_heads.cover_known(flow.request, self._keys.cover_of_heads())
                     placeholder(flow.request, decided.account.id, decided.origin, keys=self._keys.key_headers)
                     driver.placed_fields = flow.request.headers.fields
                     flow_view.show_lease(flow, exchange, decided)

@@ -92,7 +92,7 @@ class Passthrough:
     is_conversation = False
 
     def __init__(self, flow: http.HTTPFlow, keys: Credentials) -> None:
-        self.redacted_heads = RedactedHeads(flow.request, keys.key_headers, keys.cover())
+        self.redacted_heads = RedactedHeads(flow.request, keys.key_headers, keys.cover_of_heads())
         self.redacted_heads.hide_login(flow.request)
         self.bodies = PassingBodies(keys.passing)
 

@@ -392,6 +392,18 @@ def test_a_value_is_covered_from_when_it_is_known() -> None:
     assert (before, keys.scrub(b"sk-other-0002")) == (b"sk-other-0002", b"removed-by-pa")
 
 
+def test_in_a_head_only_a_value_that_is_no_word_is_covered() -> None:
+    """The key of a server of one's own may be a word that stands in `Host` and in the names of headers."""
+    keys = knowing("localhost", "anthropic", "of-15-character", "of-16-characters")
+    cover = keys.cover_of_heads()
+
+    assert cover.scrub(b"anthropic localhost of-15-character") == b"anthropic localhost of-15-character"
+    assert cover.scrub(b"of-16-characters") == b"removed-by-patch"
+    assert keys.cover_of_heads() is cover
+    got(keys, Secret("literal", "of-more-characters"))
+    assert keys.cover_of_heads().scrub(b"of-more-characters") == b"removed-by-patchba"
+
+
 def test_in_a_message_the_beginning_of_a_value_is_covered_too() -> None:
     """R4: of what an HTTP/2 upstream says as it leaves, a message quotes twenty bytes in hexadecimal."""
     keys = knowing("sk-live-0123456789abcdef")

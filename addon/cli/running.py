@@ -97,8 +97,16 @@ def show[T](
     for number, each in enumerate(told):
         if len(told) > 1:
             print(("\n" if number else "") + f"process {each.proxy.pid}")
-        print("\n".join(lines(msgspec.convert(each.result, kind))))
+        print("\n".join(lines(_converted(each, kind))))
     return 0
+
+
+def _converted[T](told: Told, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(told.result, kind)
+    except msgspec.ValidationError as e:
+        another = f"the proxy of process {told.proxy.pid} is of another release, whose answer this one cannot read"
+        raise CommandError(f"{another}: {e}; start it anew") from None
 
 
 def width() -> int | None:

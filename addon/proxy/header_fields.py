@@ -15,6 +15,7 @@ Raw = tuple[tuple[bytes, bytes], ...]
 _HOPS = header_names.encoded(header_names.HOPS)
 # `Proxy-*` is for one hop too, except the field that reports to the reader of an answer what a proxy did.
 _PROXY, _PROXY_STATUS = b"proxy-", b"proxy-status"
+_SHORT = 256  # bytes of a value that is worth remembering
 # What `Connection` cannot take off.
 _NEEDED = header_names.encoded({*header_names.MESSAGE, "authorization", "upgrade"})
 
@@ -110,9 +111,15 @@ class HeaderFields:
         headers.fields = self.raw()
 
 
-@lru_cache(256)
 def _words(said: bytes) -> frozenset[bytes]:
+    return _remembered_words(said) if len(said) <= _SHORT else _words_of(said)
+
+
+def _words_of(said: bytes) -> frozenset[bytes]:
     return frozenset(word.strip().lower() for word in said.split(b","))
+
+
+_remembered_words = lru_cache(64)(_words_of)
 
 
 def read(headers: http.Headers) -> Headers:

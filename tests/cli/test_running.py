@@ -69,6 +69,15 @@ def test_json_is_what_the_proxy_says(folder: Path, capsys: pytest.CaptureFixture
         assert json.loads(printed(capsys, "explain", "abcd1234", "--json"))["request_id"] == "pb1-x"
 
 
+def test_a_proxy_of_another_release_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def answer(name: str, arguments: tuple[str, ...]) -> object:
+        return [{"account": "one", "tokens": 3.5}]
+
+    with fake_proxy(folder / "state", answer):
+        said = printed(capsys, "accounts", code=2)
+    assert "is of another release" in said and "$[0].tokens" in said
+
+
 def test_each_change_says_what_it_did(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with fake_proxy(folder / "state"):
         for words in (["wake", "one"], ["cool", "one", "5"], ["disable", "one"], ["enable", "one"],

@@ -175,7 +175,7 @@ COMMANDS: tuple[Command, ...] = (
         "check",
         "read the settings and print every mistake in them",
         check,
-        (Argument("config", {"nargs": "?", "help": f"the file; {_ELSE}"}),),
+        (Argument("config", {"nargs": "?", "default": argparse.SUPPRESS, "help": f"the file; {_ELSE}"}), _CONFIG),
     ),
     Command(
         "explain",

@@ -115,6 +115,7 @@ def test_a_former_name_of_a_setting_is_a_warning(tmp_path: Path, capsys: pytest.
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path / "none.yaml")]) == 2
+    assert main(["check", "--config", str(tmp_path / "none.yaml")]) == 2
     assert capsys.readouterr().err.startswith(f"no file {tmp_path / 'none.yaml'}; name the settings (")
 
 

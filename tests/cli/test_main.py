@@ -355,7 +355,7 @@ def test_what_is_absent_is_a_warning_and_what_is_wrong_a_mistake(
     [
         ("run", "patchbay run [dump|web|console] [OPTION …] [-- COMMAND …]"),
         ("env", "patchbay env [CLIENT] [--shell sh|fish] [--url URL] [--config FILE]"),
-        ("check", "patchbay check [-h] [config]"),
+        ("check", "patchbay check [-h] [--config CONFIG] [config]"),
         (
             "explain",
             "patchbay explain [-h] [--flow N] [--config CONFIG] [--upstream URL] [--pid N] [--state STATE]"

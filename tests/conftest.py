@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,9 @@ import pytest
 
 os.environ["TZ"] = "UTC"  # for times in messages, which are local
 time.tzset()
+for ignored in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # by what a shell starts in the background
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
 ADDON = Path(__file__).parent.parent / "addon"
 
 if "patchbay" not in sys.modules:

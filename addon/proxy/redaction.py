@@ -46,6 +46,9 @@ class Redactor:
         self._values = tuple(value.encode() for value in values if len(value) >= MIN_COVERED)
         self._longest_first = tuple(sorted(self._values, key=lambda value: (-len(value), value)))
         forms = {form for value in self._values for form in _forms(value)}
+        # what escapes may hide: a value, and its base64 with the characters that URLs and JSON escape
+        packed = {form for value in self._values for form in _all_base64(value) if b"+" in form or b"/" in form}
+        self._escaped = tuple(sorted(packed.union(self._values), key=lambda form: (-len(form), form)))
         self._groups = tuple(_groups(forms))
         self._endings = tuple((anchor, forms, frozenset(b"".join(forms))) for anchor, forms in self._groups)
         self._anchors = tuple(anchor for anchor, _ in self._groups)
@@ -53,8 +56,8 @@ class Redactor:
         self._hints = re.compile(_any_of(self._anchors)).search
         self._suspicious = re.compile(_any_of((*self._anchors, *_ESCAPING))).search
         self._inside = frozenset(b"".join(forms) + _IN_ESCAPES) if forms else frozenset()
-        self._window = _WIDEST * max(map(len, self._values), default=0)
-        punctuation = sorted({char for value in self._values for char in value if not chr(char).isalnum()})
+        self._window = _WIDEST * max(map(len, self._escaped), default=0)
+        punctuation = sorted({char for form in self._escaped for char in form if not chr(char).isalnum()})
         quoted = b"[" + b"".join(re.escape(bytes((char,))) for char in punctuation) + b"]" if punctuation else b"(?!)"
         self._escape = re.compile(_ESCAPES % quoted)
 
@@ -121,7 +124,7 @@ class Redactor:
         """Cover the values that appear once the escapes in *data* are undone."""
         text, places = self._plain(data)
         out: bytearray | None = None
-        for value in self._longest_first:
+        for value in self._escaped:
             at = text.find(value)
             while at >= 0:
                 start, end = places[at], places[at + len(value)]
@@ -156,7 +159,7 @@ class Redactor:
         return len(window) - places[cut - self._longest(text[:cut])]
 
     def _longest(self, text: bytes) -> int:
-        return max((_overlap(text, value) for value in self._values), default=0)
+        return max((_overlap(text, form) for form in self._escaped), default=0)
 
     def _prefix(self, data: bytes) -> int:
         """Return the length of the longest end of *data*, which is not empty, that is the beginning of a form."""
@@ -256,8 +259,7 @@ def _forms(value: bytes) -> Iterator[bytes]:
     escaped = json.dumps(text)[1:-1]
     for spelled in (text, quote(text), quote(text, safe=""), quote_plus(text), escaped, escaped.replace("/", "\\/")):
         yield spelled.encode()
-    for alignment in range(3):
-        yield from _in_base64(value, alignment)
+    yield from _all_base64(value)
     yield value.hex().encode()
     yield value.hex().upper().encode()
     if len(value) >= _GOOD_PART:  # a shorter value could be an ordinary word
@@ -269,13 +271,13 @@ def _forms(value: bytes) -> Iterator[bytes]:
         yield comma.join(map(str, value)).encode()
 
 
-def _in_base64(value: bytes, alignment: int) -> Iterator[bytes]:
-    """Yield the base64 characters that depend on *value* alone, behind *alignment* bytes modulo three."""
-    packed = b64encode(bytes(alignment) + value)
-    start, end = (alignment * 8 + 5) // 6, (alignment + len(value)) * 8 // 6
-    inner = packed[start:end]
-    yield inner
-    yield inner.translate(bytes.maketrans(b"+/", b"-_"))
+def _all_base64(value: bytes) -> Iterator[bytes]:
+    """Yield the base64 characters that depend on *value* alone, behind any number of bytes."""
+    for before in range(3):
+        packed = b64encode(bytes(before) + value)
+        inner = packed[(before * 8 + 5) // 6 : (before + len(value)) * 8 // 6]
+        yield inner
+        yield inner.translate(bytes.maketrans(b"+/", b"-_"))
 
 
 def _cover_of(form: bytes) -> bytes:

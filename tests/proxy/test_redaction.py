@@ -6,6 +6,7 @@ import html
 import json
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import quote
 
 import pytest
@@ -257,6 +258,20 @@ def test_both_alphabets_of_base64_are_covered(encode: Callable[[bytes], bytes], 
 
     assert changed[0] <= len(before) * 8 // 6 + 1
     assert changed[-1] >= (len(before) + len(key)) * 8 // 6 - 2
+
+
+@pytest.mark.parametrize("escape", [partial(quote, safe=""), lambda text: json.dumps(text)[1:-1].replace("/", "\\/")])
+def test_base64_is_covered_as_urls_and_json_escape_it(escape: Callable[[str], str]) -> None:
+    key = "?>?>~~~???>>>~~~?>?>?>"
+    encoded = escape(b64encode(b"me:" + key.encode()).decode()).encode()
+    assert set(encoded) & set(b"%\\")
+    covered = Redactor((key,)).scrub(encoded)
+    stream = RedactedStream(lambda: Redactor((key,)))
+    pieces = b"".join(stream.feed(bytes((byte,))) for byte in encoded) + stream.rest()
+
+    assert MARK in covered and len(covered) == len(encoded) and MARK in pieces
+    for left in (covered, pieces):
+        assert not any(encoded[at : at + 12] in left for at in range(4, len(encoded) - 16))
 
 
 @pytest.mark.parametrize("spelled", [json.dumps("sk-cl\u00e9-0123456789")[1:-1].encode(), b"sk-cl%C3%A9-0123456789"])

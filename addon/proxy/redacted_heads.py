@@ -100,6 +100,17 @@ class RedactedHeads:
             _cover_known(request, fields, known)
             fields.on(request.headers)
             self.by_value |= _hidden(request.headers.fields) - _hidden(before) - self.keys.encoded_own
+            request.trailers = request.trailers and self.bare(request.trailers)
+
+    def bare(self, trailers: http.Headers) -> http.Headers:
+        """Return a client's *trailers* without credentials: they go up as the flow keeps them, with none."""
+        return http.Headers([field for field in trailers.fields if not self._is_credential(*field)])
+
+    def _is_credential(self, name: bytes, value: bytes) -> bool:
+        if names_credential(name.lower()) or name.lower() in self.keys.encoded_own or _is_key(value):
+            return True
+        known = self._known.scrub(value) != value or self._known.name(name) != name
+        return known or any(presented in value for presented in self.presented)
 
     def given(self, names: Collection[str]) -> Iterator[tuple[bytes, bytes]]:
         """Yield the fields called one of *names* (lower case) that were covered, as they came."""
@@ -162,11 +173,6 @@ def placeholder(
     if "?" in request.path or secret_patterns.holds_key(request.path):
         request.path = credential_places.without_key(request.path, word)
     return tuple(presented)
-
-
-def bare(trailers: http.Headers) -> http.Headers:
-    """Return *trailers* without credentials; none is kept aside, for no wire copy has trailers of a client's."""
-    return http.Headers([(n, v) for n, v in trailers.fields if not (names_credential(n.lower()) or _is_key(v))])
 
 
 def lacks_credentials(request: http.Request) -> bool:

@@ -30,7 +30,6 @@ from ..values.decision import Refusal
 from . import header_fields, misdirected, own_responses
 from .answer_filter import AnswerFilter
 from .exchange_driver import ExchangeDriver
-from .redacted_heads import bare
 from .upstream_attempt import UpstreamAttempt, no_commands
 from .upstream_connections import Commands, Lost, Unprocessed
 
@@ -127,7 +126,8 @@ class PatchbayStream(UpstreamAttempt):
         if self.answering and kind in _BODY_UPWARDS:
             return  # queued while the answer was made, which does without it
         if isinstance(event, mitm.RequestTrailers):
-            event.trailers = bare(event.trailers)
+            attached = self.attached
+            event.trailers = attached.redacted_heads.bare(event.trailers) if attached else http.Headers()
         if isinstance(event, HttpEvent) and kind in _DOWNWARDS:
             if event.stream_id != self.wire_id or self.answering or (driver and not self.upstream_open):
                 # of an attempt that was given up: it waited in the queue of a paused stream, or came in one piece

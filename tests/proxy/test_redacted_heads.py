@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 import pytest
 from hypothesis import given, strategies as st
-from mitmproxy.http import Headers, HTTPFlow
+from mitmproxy.http import Headers, HTTPFlow, Request
 from mitmproxy.test import tflow, tutils
 
 from patchbay import secret_patterns
 from patchbay.proxy.header_fields import HeaderFields, Raw
-from patchbay.proxy.redacted_heads import RedactedHeads, aim, bare, lacks_credentials, names_credential, placeholder
+from patchbay.proxy.redacted_heads import RedactedHeads, aim, lacks_credentials, names_credential, placeholder
 from patchbay.proxy.redaction import Redactor, cover_of_length
 from patchbay.values.http import Origin
 
@@ -407,9 +407,23 @@ def test_an_upgrade_to_a_websocket_keeps_what_says_so(value: bytes) -> None:
 
 def test_trailers_carry_no_credential() -> None:
     """T7: they come when the head has left, and the flow keeps them."""
+    ours, own = "the.first.of.our.keys", "my-companys-own-0123456789"
     trailers = Headers(((b"X-Auth-Token", b"secret"), (b"x-note", KEY.encode()), (b"X-Checksum", b"1")))
+    for value in (f"see {ours}", quote(base64.b64encode(b"me:" + ours.encode())), own):
+        trailers.add("x-sum", value)
+    trailers.add(ours, "1")
+    request = Request.make("POST", "http://x/", headers={"authorization": f"Bearer {own}"})
 
-    assert bare(trailers).fields == ((b"X-Checksum", b"1"),)
+    assert RedactedHeads(request, known=Redactor((ours,))).bare(trailers).fields == ((b"X-Checksum", b"1"),)
+
+
+def test_a_key_that_becomes_known_after_the_trailers_came_leaves_them() -> None:
+    request = Request.make("POST", "http://x/")
+    heads = RedactedHeads(request)
+    request.trailers = heads.bare(Headers(((b"x-note", b"the.first.of.our.keys"), (b"x-sum", b"1"))))
+    heads.cover_known(request, Redactor(("the.first.of.our.keys",)))
+
+    assert request.trailers and request.trailers.fields == ((b"x-sum", b"1"),)
 
 
 @pytest.mark.parametrize("value", [b"close", b"keep-alive, X-A", b"Keep-Alive"])

@@ -55,19 +55,21 @@ def in_conversation(body: bytes) -> Iterator[Span]:
 
 
 def _of_members(raw: bytes) -> Iterator[Span]:
-    """Yield the places of credentials in members of the body itself, and in headers for a tool's server."""
+    """Yield the places of credentials in members of the body itself, and in what leads to a tool's server."""
     body = Body(raw)
     named = [name for name in body.names() if name.lower() not in _OF_TOOLS and secret_patterns.names_key(name)]
     yield from (place for name in named if (span := body.span(name)) and (place := _text_in(raw, *span)))
     for name in _TOOLS:
-        if (span := body.span(name)) and raw.find(b'"headers"', *span) >= 0:
+        if (span := body.span(name)) and (raw.find(b'"headers"', *span) >= 0 or _PASSWORD_OF_URL.search(raw, *span)):
             for tool in json_splice.items(raw, span[0]):
-                yield from _of_headers(raw, tool.value)
+                yield from _of_server(raw, tool.value)
 
 
-def _of_headers(raw: bytes, tool: int) -> Iterator[Span]:
+def _of_server(raw: bytes, tool: int) -> Iterator[Span]:
     for member in json_splice.members(raw, tool):
-        if member.name == "headers":
+        if member.name in ("url", "server_url"):
+            yield from (found.span(1) for found in _PASSWORD_OF_URL.finditer(raw, member.value, member.end))
+        elif member.name == "headers":
             for header in json_splice.members(raw, member.value):
                 if header.name.lower() in _OF_TOOLS:
                     continue

@@ -118,6 +118,14 @@ def test_in_a_conversation_a_key_in_the_address_of_a_tool_counts() -> None:
     assert covered(body, in_conversation(body), lambda size: b"#" * size)[1] == (b"plain-secret-2",)
 
 
+def test_in_a_conversation_the_password_in_the_address_of_a_tool_counts() -> None:
+    address = f"https://me:{VALUE}@x.example/mcp"
+    body = json.dumps({"input": {"url": address}, "tools": [{"server_url": address}, {"parameters": {"url": address}}]})
+    [(start, end)] = in_conversation(body.encode())
+
+    assert body[start:end] == VALUE and body.index("tools") < start < body.index("parameters")
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -124,7 +124,7 @@ def by_pipx(folder: Path) -> Cell:
         "PIPX_BIN_DIR": str(folder / "bin"),
         "PIPX_MAN_DIR": str(folder / "man"),
     }
-    _ran(pipx, "install", "--quiet", "--python", pythons()[-1], ".", env=places)
+    _ran(pipx, "install", "--python", pythons()[-1], ".", env=places)
     return _tested(folder / "home" / "venvs" / "patchbay" / "bin", *INSTALLED, command=folder / "bin" / "patchbay")
 
 

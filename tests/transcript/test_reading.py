@@ -283,6 +283,7 @@ JSON = st.recursive(
 def test_no_more_values_are_read_than_are_allowed(body: Any, most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "MOST_VALUES", most)
+        patch.setattr(reading, "MANY_COMMAS", most)
         text = json.dumps(body).encode()
         reader = reading.Reader(text, "", "")
         kept = reader._parsed(text)
@@ -296,6 +297,7 @@ def test_no_more_values_are_read_than_are_allowed(body: Any, most: int) -> None:
 
 def test_a_bounded_list_keeps_its_end_and_leaves_room_for_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MOST_VALUES", 20)
+    monkeypatch.setattr(reading, "MANY_COMMAS", 20)
     messages = [{"role": "user", "content": "old"}, {"role": "user", "content": "new"}]
     found = of_request(json.dumps({"tools": [{}] * 100, "model": "m", "messages": messages}).encode(), "openai_chat")
 
@@ -311,6 +313,7 @@ def test_a_bounded_list_keeps_its_end_and_leaves_room_for_what_is_short(monkeypa
 
 def test_commas_in_texts_bound_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MOST_VALUES", 20)
+    monkeypatch.setattr(reading, "MANY_COMMAS", 20)
     found = of_request(json.dumps({"messages": [{"role": "user", "content": "," * 500}]}).encode(), "openai_chat")
 
     assert found.turns[0].blocks[0].text == "," * 500 and not found.other
@@ -318,6 +321,7 @@ def test_commas_in_texts_bound_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_events_of_a_stream_share_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MOST_VALUES", 20)
+    monkeypatch.setattr(reading, "MANY_COMMAS", 20)
     events = [{"choices": [{"index": 0, "delta": {"content": f"{n}"}}]} for n in range(30)]
     found = of_answer(b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in events), "openai_chat")
 

@@ -33,7 +33,7 @@ class KeyCover:
         return line if texts and self._harmless.get(texts) else self._scrub(line)
 
     def over_name(self, text: str) -> str:
-        """Return *text*, a name that somebody gave, fit to be shown and covered."""
+        """Return the name *text* as `given_text.fit` makes it, with known keys covered."""
         self._learn()
         found = self._names.get(text)
         if found is None:

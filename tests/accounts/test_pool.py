@@ -1186,6 +1186,8 @@ def test_an_upgrade_avoids_an_account_that_rests_for_some_model():
     out = served_by(accounts, ask("s"), kind="rate", until=60.0)
     opened = {served_by(accounts, ask(f"n{n}", "", websocket=True, opens=True), 1.0) for n in range(15)}
     assert opened == {"a", "b", "c"} - {out}
+    lease = accounts.choose(ask("n", "", websocket=True, opens=True), 1.0)
+    assert reasons(lease)[out] == "one of its models is cooling down"
 
 
 def test_an_upgrade_takes_a_resting_account_where_every_account_rests_for_some_model():

@@ -15,10 +15,10 @@ from .terminal_text import Colour, broken, cells, painted
 
 # What mitmproxy says of every connection, and of its listeners; our lines say it of exchanges, accounts, the start.
 _CONNECTIONS = re.compile(
-    r"(client|server) (connect|disconnect)\b|error establishing server connection: |Streaming (request|response) "
-    r"|.* (listening at .*|stopped\.)$"
+    r"(\[replay\] )?((client|server) (connect|disconnect)\b|error establishing server connection: "
+    r"|Streaming (request|response) |.* (listening at .*|stopped\.)$)"
 )
-_SPEAKERS = ("mitmproxy.proxy.server", "mitmproxy.proxy.mode_servers")
+_SPEAKERS = ("mitmproxy.proxy.server", "mitmproxy.proxy.mode_servers", "mitmproxy.addons.clientplayback")
 _COLOURS: dict[int, Colour] = {logging.CRITICAL: "bold red", logging.ERROR: "red", logging.WARNING: "yellow",
                                ALERT: "yellow"}  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mitmproxy.addons import dumper, eventstore, termlog
+from mitmproxy.addons import clientplayback, dumper, eventstore, termlog
 from mitmproxy.proxy import mode_servers, server
 from mitmproxy.test import taddons, tflow
 
@@ -327,11 +327,12 @@ def test_what_mitmproxy_says_of_each_connection_is_hidden_unless_asked_for(
     shown: Shown, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    talkers = [logging.getLogger(module.__name__) for module in (server, mode_servers)]
+    talkers = [logging.getLogger(module.__name__) for module in (server, mode_servers, clientplayback)]
     news = ["client connect", "client disconnect", "server connect a:1", "server disconnect a:1",
             "error establishing server connection: x", "Streaming response from x.",
-            "reverse proxy to x listening at *:1."]  # fmt: skip
-    other = ["connection handler has crashed", "-" * 60, "client kill connection"]
+            "reverse proxy to x listening at *:1.", "[replay] Streaming response from x.",
+            "[replay] server connect a:1"]  # fmt: skip
+    other = ["[replay] connection refused", "connection handler has crashed", "-" * 60, "client kill connection"]
 
     def told() -> list[str]:
         begin = len(shown.text())
@@ -341,12 +342,12 @@ def test_what_mitmproxy_says_of_each_connection_is_hidden_unless_asked_for(
         return [line[9:] for line in shown.text()[begin:].splitlines()]
 
     shown.options.update(patchbay_quiet=False)
-    assert told() == other * 2
+    assert told() == other * len(talkers)
     shown.options.update(termlog_verbosity="debug")
-    assert told() == [*news, *other] * 2
+    assert told() == [*news, *other] * len(talkers)
     shown.options.update(termlog_verbosity="info")
     shown.terminal.done()
-    assert len(told()) == len([*news, *other] * 2)
+    assert len(told()) == len([*news, *other] * len(talkers))
 
 
 # -- the start ---------------------------------------------------------------------------------------------------------

@@ -22,10 +22,12 @@ from ..state import Leak
 from ..values.answer import Usage
 from ..values.decision import BINDING_WORDS, BindingKind, Decision, session_name
 from . import flow_metadata as names, terminal_lines
+from .terminal_text import cut_inside
 
 logger = logging.getLogger(__name__)
 
 _MARKS = {"crosstalk": ":rotating_light:", "suspect": ":warning:"}
+_COLUMN = 30  # cells that a narrow column shows: the account and what it is to the conversation stand in them
 _VICTIM, _DISPUTED = "VICTIM: ", "DISPUTED: "  # begin the comment of a flow whose answer another request got
 # Where the conversation was recognised otherwise than by an id of its own that the client sent.
 _GUESSED = frozenset({"cache_key", "content", "conversation", "parent", "token", "user"})
@@ -142,7 +144,8 @@ def cached_share(tokens: Usage | None, binding: BindingKind) -> str:
 
 
 def _placed(account: str, binding: BindingKind) -> list[str]:
-    return [f"{account} {BINDING_WORDS[binding]}".strip()] if account else []
+    word = BINDING_WORDS[binding]
+    return [f"{cut_inside(account, _COLUMN - len(word) - 1)} {word}".strip()] if account else []
 
 
 def _named(session: str, tier: str) -> list[str]:

@@ -37,6 +37,14 @@ def cut(text: str, width: int) -> str:
     return ("".join(kept) + _ELLIPSIS) if width > 0 else ""
 
 
+def cut_inside(text: str, width: int) -> str:
+    """Return *text*, or its begin and its end as far as they fit into *width* cells, with an ellipsis between."""
+    if cells(text) <= width:
+        return text
+    begin = cut(text, width - (width - 1) // 2)
+    return begin + cut(text[::-1], width - cells(begin) + 1)[-2::-1]
+
+
 def padded(text: str, width: int, *, right: bool = False) -> str:
     """Return *text* in exactly *width* cells."""
     if len(text) <= width and text.isascii():  # nearly always

@@ -10,6 +10,7 @@ from mitmproxy import flowfilter
 from mitmproxy.test import tflow
 
 from patchbay.proxy import flow_view
+from patchbay.proxy.terminal_text import cells
 from patchbay.state import Leak
 from patchbay.values.answer import Usage
 from patchbay.values.decision import Finding, Placement, Verdict
@@ -65,6 +66,22 @@ def test_the_comment_begins_with_the_account(more: dict[str, Any], said: str) ->
 def test_what_matters_fits_a_narrow_column() -> None:
     told = flow_view.comment(*decided(account="claude-work", tokens=Usage(100, 1, cached=98)))
     assert told[:30].startswith("claude-work home · 98% cached")
+
+
+@pytest.mark.parametrize(
+    ("account", "binding", "shown"),
+    [
+        ("research-team-shared-account-eu", "hit", "research-tea…d-account-eu home"),
+        ("research-team-shared-account-eu", "reselected", "research-tea…-account-eu moved"),
+        ("a" * 25, "hit", "a" * 25 + " home"),
+        ("研究チームの共有アカウント欧州", "hit", "研究チームの…カウント欧州 home"),
+    ],
+)
+def test_a_long_account_is_cut_inside_so_that_a_narrow_column_shows_its_ends_and_its_binding(
+    account: str, binding: str, shown: str
+) -> None:
+    told = flow_view.comment(*decided(account=account, binding=binding)).split(" · ")[0]
+    assert (told, cells(told) <= 30) == (shown, True)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.proxy.terminal_text import cells, clean, cut, padded, painted, uses_colour, wrapped
+from patchbay.proxy.terminal_text import cells, clean, cut, cut_inside, padded, painted, uses_colour, wrapped
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,17 @@ def test_a_cut_text_fits_and_what_fits_is_not_cut(text: str, width: int) -> None
     assert cells(found) <= width
     assert (found == text) == (cells(text) <= width)
     assert cells(padded(text, width)) == cells(padded(text, width, right=True)) == width
+
+
+@given(st.text(max_size=40), st.integers(1, 30))
+def test_a_text_that_is_cut_inside_fits_and_keeps_its_ends(text: str, width: int) -> None:
+    text = clean(text)
+    found = cut_inside(text, width)
+    assert cells(found) <= width
+    begin, ellipsis, end = found.partition("…")
+    assert found == text if cells(text) <= width else ellipsis
+    assert text.startswith(begin)
+    assert text.endswith(end)
 
 
 @given(st.text(max_size=500), st.booleans())

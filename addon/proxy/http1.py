@@ -26,7 +26,9 @@ _PROTOCOL = b"HTTP/1."  # an answer begins so, behind blank lines at most
 _STATUS_LINE = len(b"HTTP/1.1 100 ")
 _NO_TRAILERS = frozenset((b"transfer-encoding", b"content-length", b"host", b"trailer", b"content-encoding", b"te"))
 _EndOfMessage: Any = _http1.h11.EndOfMessage  # of the library that mitmproxy reads with
+_ChunkedReader: Any = _http1.h11._readers.ChunkedReader
 _LAST_CHUNK, _END = b"0\r\n", b"0\r\n\r\n"
+_CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")  # the head of one without extensions
 
 Commands = Generator[commands.Command, Any, None]
 
@@ -107,6 +109,14 @@ class PatchbayHttp1Server(_Trailers, Http1Server):
 
     _due: commands.RequestWakeup | None = None  # the time limit of the head that is coming in
     _begun = False  # a request has come on this connection
+    _framed: tuple[http.Response | None, bool] = None, False  # the present answer, and whether it has chunks
+
+    def framed(self, data: bytes) -> bytes:
+        """Return what carries *data*, which is not empty, as the next piece of the present answer's body."""
+        if self._framed[0] is not self.response:
+            assert self.response
+            self._framed = self.response, "chunked" in self.response.headers.get("transfer-encoding", "").lower()
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._framed[1] else data
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup):
@@ -134,6 +144,37 @@ class PatchbayHttp1Server(_Trailers, Http1Server):
 
 class PatchbayHttp1Client(_Trailers, Http1Client):
     """An upstream's side: interim answers and blank lines before a head are dropped."""
+
+    def read_body(self, event: events.Event) -> Commands:
+        if type(event) is events.DataReceived and (data := self.take_chunks()):
+            assert self.stream_id is not None
+            yield ReceiveHttp(self.ReceiveData(self.stream_id, data))
+            if not self.buf:
+                return
+        yield from super().read_body(event)
+
+    def take_chunks(self) -> bytes:
+        """
+        Take the whole chunks at the beginning of the buffer out of it, and return their data as one.
+
+        It is empty where the body has no chunks or its reader is amid one; what is odd is left to the reader as well.
+        """
+        reader: Any = self.body_reader
+        theirs = reader._theirs if type(reader) is _Reader else reader
+        if type(theirs) is not _ChunkedReader or theirs._bytes_in_chunk or theirs._bytes_to_discard:
+            return b""
+        if theirs._reading_trailer:
+            return b""
+        data, at, found = self.buf._data, 0, []
+        while (head := _CHUNK.match(data, at)) and (size := int(head[1], 16)):
+            begin, end = head.end(), head.end() + size
+            if data[end : end + 2] != b"\r\n":
+                break
+            found.append(data[begin:end])
+            at = end + 2
+        if at:
+            self.buf._extract(at)
+        return bytes(found[0]) if len(found) == 1 else b"".join(found)
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
         while isinstance(event, events.DataReceived) and self.request:

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ from .credentials import Credentials, KeyUnavailable
 from .exchange_driver import DriverContext
 from .exchange_log import ExchangeLog
 from .graceful_shutdown import GracefulShutdown
+from .host import steps
 from .in_flight import InFlight
 from .incident_recorder import IncidentRecorder
 from .loaded_flows import LoadedFlows
@@ -85,6 +87,7 @@ class Lifecycle:
         self._terminal = terminal
         self._log_redaction = LogRedaction(keys.scrub_text)
         self._reload: reload.Reload | None = None
+        self._take_steps_off: Callable[[], None] = lambda: None
 
     def load(self, loader: Loader) -> None:
         loader.add_option(
@@ -98,6 +101,11 @@ class Lifecycle:
             compatibility.check()
         except Exception as e:  # whatever the check meets, it was not passed
             self._refuse(f"patchbay does not run on this mitmproxy: {e}")
+            return
+        try:
+            self._take_steps_off = steps.install()
+        except ValueError as e:
+            self._refuse(f"patchbay: {e}")
             return
         replay.install()
         self._log_redaction.install()
@@ -151,6 +159,7 @@ class Lifecycle:
     def done(self) -> None:
         self.shutdown.remove()
         replay.remove()
+        self._take_steps_off()
         self._log_redaction.remove()
         if self._reload:
             self._reload.stop()

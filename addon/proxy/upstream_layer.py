@@ -41,10 +41,51 @@ class PatchbayLayer(ConnectionLayer):
             return no_commands()  # of a timer that was cancelled
         if isinstance(event, events.ConnectionClosed):
             unended.discard(event.connection)
+        if type(event) is events.DataReceived and (stream := self._carries(event)):
+            return self._read(event, stream)
         if isinstance(event, events.Start) and self.context.client.alpn == b"h2":
             self.connections.setdefault(self.context.client, ClientHttp2(self.context.fork()))
         following: Commands = super()._handle_event(event)
         return _joined(self._and_retry(following) if self.awaiting_settings else following)
+
+    def _carries(self, event: events.DataReceived) -> PatchbayStream | None:
+        """Return the stream whose answer *event* goes on with, where its chunks can be read at once."""
+        upstream = self.upstreams.get(event.connection)
+        if upstream is None or type(upstream.http) is not http1.PatchbayHttp1Client:
+            return None
+        if type(self.connections.get(event.connection)) is not mitm.HttpClient:
+            return None  # what comes is still encrypted, or in a tunnel
+        reading = upstream.http
+        stream = self.streams.get((reading.stream_id or 0) % ATTEMPT)
+        if type(stream) is not PatchbayStream or reading.state != reading.read_body or self._paused or self.debug:
+            return None
+        return stream
+
+    def _read(self, event: events.DataReceived, stream: PatchbayStream) -> Commands:
+        reading = self.upstreams[event.connection].http
+        assert type(reading) is http1.PatchbayHttp1Client and reading.stream_id is not None
+        reading.buf += event.data
+        data = reading.take_chunks()
+        if data:
+            yield from self.event_to_child(stream, mitm.ResponseData(reading.stream_id, data))
+        if reading.buf or not data:
+            yield from _joined(super()._handle_event(events.DataReceived(event.connection, b"")))
+
+    def _carried(self, stream: PatchbayStream, data: bytes) -> Commands:
+        """Hand *data*, a chunk of an answer that streams, to the client without the stream's states."""
+        out, client = stream.carry(data), self.context.client
+        if not isinstance(out, bytes):
+            yield from super().event_to_child(stream, out)
+            return
+        if not out:
+            return
+        above = self.connections[client]
+        if type(above) is http1.PatchbayHttp1Server:
+            yield commands.SendData(client, above.framed(out))
+            return
+        yield from super().event_to_child(above, mitm.ResponseData(stream.stream_id, out))
+        if client.alpn == b"h2" and (following := stream.carried(len(out))):
+            yield from super().event_to_child(stream, following)
 
     def _and_retry(self, following: Commands) -> Commands:
         yield from following
@@ -55,6 +96,8 @@ class PatchbayLayer(ConnectionLayer):
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
     def event_to_child(self, child: layer.Layer | mitm.HttpStream, event: events.Event) -> Commands:
+        if type(event) is mitm.ResponseData and type(child) is PatchbayStream and child.in_lane(event):
+            return self._carried(child, event.data)
         if type(event) in _BEGINNINGS and not isinstance(child, mitm.HttpStream):
             http1.adopt(child)
         if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > http1.HEAD:

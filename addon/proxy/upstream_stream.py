@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from mitmproxy import flow, http
@@ -80,6 +81,13 @@ class Pause:
     over: Callable[[], bool] | None = None
 
 
+@dataclass
+class OffLane(HttpEvent):
+    """What follows a chunk that was carried: *following* returns the commands of the stream."""
+
+    following: Callable[[], Commands]
+
+
 class PatchbayStream(UpstreamAttempt):
     """One client request, through all of its attempts."""
 
@@ -123,6 +131,9 @@ class PatchbayStream(UpstreamAttempt):
                 yield from self._time_is_up(self.timer.what)
             return
         kind, driver = type(event), self.driver
+        if isinstance(event, OffLane):
+            yield from event.following()
+            return
         if self.answering and kind in _BODY_UPWARDS:
             return  # queued while the answer was made, which does without it
         if isinstance(event, mitm.RequestTrailers):
@@ -146,6 +157,50 @@ class PatchbayStream(UpstreamAttempt):
                 yield from self._filter(event, driver)
                 return
         yield from super()._handle_event(event)
+
+    def in_lane(self, event: mitm.ResponseData) -> bool:
+        """Whether *event* may be carried: the answer streams as it came, and nothing waits in the stream."""
+        return (
+            self._paused is None
+            and self.upstream_open
+            and self.held is None
+            and self.server_state == self.state_stream_response_body
+            and self.answer_filter is not None
+            and not (self.answer_filter.is_encoded or self.answering)
+            and event.stream_id == self.wire_id
+            and self.driver is not None
+            and self.flow.response is not None
+            and self.flow.response.stream is True
+            and not (self.debug or self.context.options.store_streamed_bodies)
+        )
+
+    def carry(self, data: bytes) -> bytes | OffLane:
+        """
+        Return what the client gets of *data*, a chunk that is `in_lane`, or what follows instead.
+
+        It is what the stream does with a chunk, in one call: no event, command or generator is made for it.
+        """
+        driver, filtering = self.driver, self.answer_filter
+        assert driver is not None and filtering is not None
+        self.heard_at = time.monotonic()
+        try:
+            data = filtering.plain(data)
+            if not data:
+                return b""
+            if driver.answered(Chunk(data)) == "cut":
+                return OffLane(self.stream_id, lambda: self._cut(driver, CROSSTALK))
+            data = driver.deliver(data)
+            return driver.client_body(data) if data else b""
+        except Exception as e:
+            return OffLane(self.stream_id, partial(_raise, e))  # there it ends the exchange, as any failure inside
+
+    def carried(self, size: int) -> OffLane | None:
+        """Note that *size* bytes were handed to an HTTP/2 client; return what follows where it takes too little."""
+        self.backlog += size
+        driver = self.driver
+        if driver is None or self.backlog <= BACKLOG:
+            return None
+        return OffLane(self.stream_id, lambda: self._wait_for_window(driver))
 
     def _filter(self, event: HttpEvent, driver: ExchangeDriver) -> Commands:
         try:
@@ -529,3 +584,8 @@ class PatchbayStream(UpstreamAttempt):
         if (yield from self.check_killed(True)):
             return
         yield from self.send_response()
+
+
+def _raise(error: Exception) -> Commands:
+    yield from ()
+    raise error

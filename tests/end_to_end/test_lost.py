@@ -20,11 +20,11 @@ HEAD = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length
 ASKED = HEAD.encode() + TEXT
 # as when the task that opens a connection is cancelled while it waits for its turn to say so
 LOSES = """
-from mitmproxy.proxy import events, server
+from mitmproxy.proxy import events, mode_servers
 from patchbay.proxy import hooks
 
 hooks._LOST_AFTER = 0.2
-sound = server.ConnectionHandler.server_event
+sound = mode_servers.ProxyConnectionHandler.server_event
 
 
 async def lossy(self, event):
@@ -32,7 +32,7 @@ async def lossy(self, event):
         await sound(self, event)
 
 
-server.ConnectionHandler.server_event = lossy
+mode_servers.ProxyConnectionHandler.server_event = lossy
 """
 
 
@@ -74,7 +74,7 @@ async def lossy(self, event):
     await sound(self, event)
 
 
-server.ConnectionHandler.server_event = lossy
+mode_servers.ProxyConnectionHandler.server_event = lossy
 """
 
 

@@ -1,0 +1,140 @@
+"""
+Hooks inside the event that asks for them: no task, no lock and no second event for a handler that does not wait.
+
+mitmproxy starts a task for every hook, which runs at once and then waits for the lock of its connection. Here what does
+not wait is done when it returns, and the layers go on behind the present event, as they do there. One that waits goes
+on in a task of its own, as `asyncio.wait_for` and time limits need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import time
+from typing import Any
+
+from mitmproxy import flow, hooks
+from mitmproxy.proxy import commands, events, mode_servers, server
+from mitmproxy.utils import asyncio_utils
+
+from .hook_dispatch import Handlers, Waiting, arguments, handlers, run, run_on
+from .host_step import HostStep
+
+_Handler = mode_servers.ProxyConnectionHandler
+_FOLLOWING = "_patchbay_following"  # the attribute of a handler: events that wait for the present one
+_CRASHED = "mitmproxy has crashed!"  # its own words
+
+
+async def _server_event(self: Any, event: events.Event) -> None:
+    own = self.__dict__
+    following: collections.deque[events.Event] | None = own.get(_FOLLOWING)
+    if following is not None:
+        following.append(event)  # of inside another event of this connection
+        return
+    following = own[_FOLLOWING] = collections.deque((event,))
+    try:
+        while following:
+            _handle(self, following.popleft(), following)
+    finally:
+        del own[_FOLLOWING]
+
+
+def _handle(self: Any, event: events.Event, following: collections.deque[events.Event]) -> None:
+    self.timeout_watchdog.last_activity = time.time()
+    try:
+        for command in self.layer.handle_event(event):
+            _carry_out(self, command, following)
+    except Exception:
+        self.log(_CRASHED, logging.ERROR, exc_info=True)
+
+
+def _carry_out(self: Any, command: commands.Command, following: collections.deque[events.Event]) -> None:
+    if type(command) is commands.SendData:
+        io = self.transports.get(command.connection)
+        if io is not None and not io.writer.is_closing():
+            io.writer.write(command.data)
+    elif isinstance(command, commands.StartHook):
+        if _is_done(self, command) and command.blocking:
+            following.append(events.HookCompleted(command))
+    elif isinstance(command, commands.OpenConnection):
+        assert command.connection not in self.transports
+        name = f"server connection handler {command.connection.address}"
+        made = _task(self, self.open_connection(command), name)
+        self.transports[command.connection] = server.ConnectionIO(handler=made)
+    elif isinstance(command, commands.RequestWakeup):
+        self.wakeup_timer.add(_task(self, self.wakeup(command), f"wakeup timer ({command.delay:.1f}s)"))
+    elif isinstance(command, commands.Log):
+        self.log(command.message, command.level)
+    elif not isinstance(command, commands.ConnectionCommand):
+        raise RuntimeError(f"Unexpected command: {command}")
+    elif command.connection in self.transports:
+        _carry_out_on_connection(self, command)
+
+
+def _carry_out_on_connection(self: Any, command: commands.ConnectionCommand) -> None:
+    if isinstance(command, commands.SendData):
+        writer = self.transports[command.connection].writer
+        if not writer.is_closing():
+            writer.write(command.data)
+    elif isinstance(command, commands.CloseTcpConnection):
+        self.close_connection(command.connection, command.half_close)
+    elif isinstance(command, commands.CloseConnection):
+        self.close_connection(command.connection, False)
+    else:
+        raise RuntimeError(f"Unexpected command: {command}")
+
+
+def _task(self: Any, work: Any, name: str) -> Any:
+    return asyncio_utils.create_task(work, name=name, keep_ref=False, client=self.client.peername)
+
+
+def _is_done(self: Any, hook: commands.StartHook) -> bool:
+    """Call the handlers of *hook*; return False where one waits, or the flow does, and it goes on in a task."""
+    manager, name, given = self.master.addons, hook.name, arguments(hook)
+    (about,) = given
+    found = handlers(manager, name)
+    try:
+        waiting = run(found, name, given)
+    except Exception as e:  # an OptionsError: mitmproxy lets the task of the hook end with it
+        asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": e})
+        return False
+    if waiting is None and not (isinstance(about, flow.Flow) and (about.intercepted or handlers(manager, "update"))):
+        return True
+    made: asyncio.Task[None] = asyncio.Task(
+        _finish(self, hook, found, given, waiting), loop=asyncio.get_running_loop(), eager_start=True
+    )
+    if not made.done():
+        asyncio_utils.set_task_debug_info(made, name=f"handle_hook({name})", client=self.client.peername)
+        asyncio_utils._KEEP_ALIVE.add(made)  # the loop itself would forget it
+        made.add_done_callback(asyncio_utils._KEEP_ALIVE.discard)
+    return False
+
+
+async def _finish(
+    self: Any, hook: commands.StartHook, found: Handlers, given: list[Any], waiting: Waiting | None
+) -> None:
+    (about,) = given
+    with self.timeout_watchdog.disarm():
+        await run_on(found, hook.name, given, waiting)
+        if isinstance(about, flow.Flow):
+            if updates := handlers(self.master.addons, "update"):
+                told = [[about]]
+                await run_on(updates, hooks.UpdateHook.name, told, run(updates, hooks.UpdateHook.name, told))
+            await about.wait_for_resume()
+    if hook.blocking:
+        await self.server_event(events.HookCompleted(hook))
+
+
+INLINE = HostStep(
+    replaced=((_Handler, "server_event", _server_event),),
+    known=(
+        _Handler.handle_hook,
+        server.ConnectionHandler.hook_task,
+        server.ConnectionHandler.close_connection,
+        server.TimeoutWatchdog,
+        asyncio_utils.create_task,
+        flow.Flow.wait_for_resume,
+    ),
+    written_for="ce41bf83037e8eed",
+)

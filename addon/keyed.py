@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 
 from blake3 import blake3
@@ -25,6 +26,13 @@ def digest(key: bytes | None, *parts: bytes, size: int = SIZE) -> bytes:
     # One call into the hash: for short parts the calls cost more than the copy.
     data = b"".join([piece for part in parts for piece in (len(part).to_bytes(8), part)])
     return blake3(data, key=key).digest(size)  # type: ignore[arg-type]  # its stub forgets that None is the default
+
+
+def digests(key: bytes, first: bytes, seconds: Iterable[bytes], size: int = SIZE) -> Iterator[bytes]:
+    """Yield `digest(key, first, second)` of each of *seconds*; the common part is hashed once."""
+    begun = blake3(len(first).to_bytes(8) + first, key=key)
+    for second in seconds:
+        yield begun.copy().update(len(second).to_bytes(8) + second).digest(size)
 
 
 fingerprint = partial(digest, None)  # without a key: for comparisons inside the process

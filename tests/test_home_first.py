@@ -1,9 +1,10 @@
-"""What an exchange at home costs in the core, counted in calls: the same however many accounts there are."""
+"""What an exchange costs in the core, counted in calls: at home the same however many accounts there are."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from .test_router import account, answer, bad, good, opened, request, routed, ro
 
 TURNS = 3
 MOST = 1.2  # times what two accounts cost
+EACH = 22  # calls for each account of which nothing is known, where a conversation gets its home
 
 
 def an_exchange(of: Router, now: float, history: str) -> str:
@@ -57,6 +59,18 @@ def test_a_turn_at_home_costs_the_same_with_a_thousand_accounts_as_with_two(stra
     """C1: a hit looks at its home and at no other account."""
     few, many = at_home(2, strategy), at_home(1000, strategy)
     assert many <= MOST * few, (few, many)
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_concurrent": 4, "rpm": 100, "serialize": "account"}])
+def test_a_new_conversation_asks_after_no_account_of_which_nothing_is_known(limits: dict[str, Any]) -> None:
+    """C1: what the settings say is remembered; what is left is to draw one of them."""
+    counted = {}
+    for accounts in (100, 200):
+        of = router(*(account(f"account-{number}", **limits) for number in range(accounts)))
+        an_exchange(of, 0.0, "")
+        exchange = opened(of, request(session_id="two"), 1.0)
+        counted[accounts] = calls(lambda of=of, exchange=exchange: routed(of, exchange, 1.0))
+    assert counted[200] - counted[100] <= 100 * EACH, counted
 
 
 def test_an_exchange_at_home_names_no_account_that_was_not_looked_at() -> None:

@@ -63,3 +63,8 @@ def test_each_function_under_each_key_gives_another_digest() -> None:
 @pytest.mark.parametrize("make", [keyed.digest, keyed.tag])
 def test_a_shorter_digest_is_the_beginning_of_a_longer(make) -> None:
     assert make(KEY, b"a", size=64)[:8] == make(KEY, b"a", size=8)
+
+
+@given(st.binary(max_size=4), PARTS)
+def test_digests_with_a_common_part_are_those_of_each(first: bytes, seconds: list[bytes]) -> None:
+    assert [*keyed.digests(KEY, first, seconds, size=8)] == [keyed.digest(KEY, first, each, size=8) for each in seconds]

@@ -8,8 +8,10 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from .. import upstream_url
+from ..bounded import BoundedMap
 from ..values.account import Account, Provider
-from ..values.http import Origin
+from ..values.decision import Identity
+from ..values.http import Client, Origin
 from . import models, refusals
 from .absent import Absent, Cause
 from .account_limits import Demand, is_limited, limits_of
@@ -18,12 +20,14 @@ from .health import Health
 from .lease import Ask
 from .limiter import Limit, Limiter, Scope
 
+MAX_POOLS = 64  # pools that are remembered, each for one model
+_MAX_NAMES = 1024  # characters of what a client names, in a pool that is remembered
 Obstacle = Literal["", "disabled", "model", "owner", "resting", "probed", "tried", "busy"]
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An account of the pool, for one request. *obstacle* and *reason* say why it cannot serve; empty: it can."""
+    """An account of the pool, for one request. *obstacle*: why it cannot serve; *reason*: in words, unless it rests."""
 
     account: Account
     origin: Origin
@@ -49,17 +53,21 @@ def probe_scope(account: str) -> Scope:
 
 
 class Eligibility:
-    """The *accounts* of the settings, seen with their health and limits."""
+    """The *accounts* of the settings, seen with their health and limits: a look at a pool costs what these know of."""
 
     def __init__(self, accounts: Sequence[Account], health: Health, limiter: Limiter) -> None:
         self.accounts = accounts
         self._health = health
         self._limiter = limiter
+        self._pools: BoundedMap[tuple[object, ...], list[Option]] = BoundedMap(MAX_POOLS)
 
     def options(self, ask: Ask, now: float) -> list[Option]:
         """Return the pool of *ask*."""
-        found = ((account, self.origin(ask, account)) for account in self.accounts)
-        return [self.option(ask, account, origin, now) for account, origin in found if origin is not None]
+        pool, used = self._pool(ask), self._limiter.in_use()
+        if ask.identity.owner is not None or ask.pool in used:  # `serialize: thread` holds in the whole pool
+            return [self._now(ask, each, now) for each in pool]
+        known = self._health.troubled() | ask.tried | used
+        return [self._now(ask, each, now) if each.account.id in known else each for each in pool]
 
     def origin(self, ask: Ask, account: Account) -> Origin | None:
         """
@@ -69,33 +77,23 @@ class Eligibility:
         address that a client chose.
         """
         origin = account.origin or ask.reverse
-        if origin is None or (ask.family and ask.family not in account.provider.families):
+        if origin is None or ask.destination not in (None, origin):
+            return None
+        if ask.family and ask.family not in account.provider.families:
             return None
         if not ask.client.may_use(account.provider.name):  # for this client the account does not exist
             return None
-        if not upstream_url.takes(account, ask.path) or not _has(account.provider, ask.endpoint):
-            return None
-        return origin if ask.destination is None or ask.destination == origin else None
+        takes = upstream_url.takes(account, ask.path) and _has(account.provider, ask.endpoint)
+        return origin if takes else None
 
     def serves(self, family: str, destination: Origin | None, reverse: Origin | None, path: str = "") -> bool:
         """Whether any enabled account is in the pool of *family* (empty: any) at *destination*, as in `Ask`."""
-        return any(
-            account.enabled
-            and (origin := account.origin or reverse) is not None
-            and (not family or family in account.provider.families)
-            and upstream_url.takes(account, path)
-            and (destination is None or destination == origin)
-            for account in self.accounts
-        )
+        ask = Ask(family, destination, reverse, "", Identity(), Client(), path=path)
+        return any(not option.obstacle for option in self._pool(ask))
 
     def option(self, ask: Ask, account: Account, origin: Origin, now: float) -> Option:
         """Return *account* as *ask* finds it now."""
-        lane = models.lane(account, ask.model)
-        obstacle, reason = self._obstacle(ask, account, lane, now)
-        limit = None if obstacle else self.reached(ask, account, lane, now)
-        if limit is not None:
-            return Option(account, origin, lane, "busy", limit.why, limit)
-        return Option(account, origin, lane, obstacle, reason)
+        return self._now(ask, _by_settings(ask, account, origin), now)
 
     def reached(self, ask: Ask, account: Account, lane: str, now: float) -> Limit | None:
         """Return a limit of *account* that leaves no room for *ask*."""
@@ -129,9 +127,9 @@ class Eligibility:
     def is_soon(self, ask: Ask, option: Option, now: float) -> bool:
         """Whether the cooldown of *option* ends so soon that waiting is better than a refusal."""
         account, lane = option.account.id, option.lane
-        if account in ask.tried or self._health.state(account, lane, now) != "cooling":
+        if account in ask.tried or not now < (self._health.usable_at(account, lane, now) or now) <= ask.preferred_until:
             return False
-        return now < (self._health.usable_at(account, lane, now) or now) <= ask.preferred_until
+        return self._health.state(account, lane, now) == "cooling"
 
     def absent(self, ask: Ask, option: Option, now: float) -> Absent:
         """Return why *option* cannot serve and until when, for a message."""
@@ -164,23 +162,51 @@ class Eligibility:
             if meant and option.obstacle not in ("", "model", "owner", "disabled"):
                 yield self.absent(ask, option, now)
 
-    def _obstacle(self, ask: Ask, account: Account, lane: str, now: float) -> tuple[Obstacle, str]:
-        if not account.enabled:
-            return "disabled", "disabled by a command" if account.switched_off else "disabled"
-        if not (models.serves(account, ask.model) and all(models.serves(account, model) for model in ask.others)):
-            return "model", "does not serve the model"
-        if ask.unreadable and models.restricts(account):
-            return "model", "serves some models only, and which this request asks for cannot be read"
-        if ask.identity.owner is not None and account.id not in ask.identity.owner:
+    def _pool(self, ask: Ask) -> list[Option]:
+        """Return the pool of *ask* as the settings alone have it."""
+        names = (ask.endpoint, ask.model, *ask.others)
+        key = (ask.family, ask.destination, ask.reverse, ask.client.providers, bool(ask.unreadable), names)
+        remembered = not ask.path and sum(map(len, names)) <= _MAX_NAMES
+        pool = self._pools.use(key) if remembered else None
+        if pool is None:
+            found = ((account, self.origin(ask, account)) for account in self.accounts)
+            pool = [_by_settings(ask, account, origin) for account, origin in found if origin is not None]
+            if remembered:
+                self._pools[key] = pool
+        return pool
+
+    def _now(self, ask: Ask, option: Option, now: float) -> Option:
+        """Return *option*, as the settings have it, as *ask* finds it now."""
+        account, lane = option.account, option.lane
+        obstacle, reason = self._obstacle(ask, option, account.id, now)
+        limit = None if obstacle else self.reached(ask, account, lane, now)
+        if limit is not None:
+            return Option(account, option.origin, lane, "busy", limit.why, limit)
+        return Option(account, option.origin, lane, obstacle, reason)
+
+    def _obstacle(self, ask: Ask, option: Option, account: str, now: float) -> tuple[Obstacle, str]:
+        lane = option.lane
+        if option.obstacle:
+            return option.obstacle, option.reason
+        if ask.identity.owner is not None and account not in ask.identity.owner:
             return "owner", "the request belongs to another account"
-        if account.id == ask.retry_home and self._health.may_probe_after_wait(account.id, lane, now):
+        if account == ask.retry_home and self._health.may_probe_after_wait(account, lane, now):
             return "", ""
-        if reason := self._health.reason(account.id, lane, now):
-            if account.id in ask.tried:
-                return "resting", reason
-            if self._health.may_probe_doubtful(ask.conversation, account.id, lane, now):
-                return "", ""
-            return ("probed" if self._health.is_probed(account.id, lane, now) else "resting"), reason
-        if account.id in ask.tried:
-            return "tried", "tried in this exchange"
-        return "", ""
+        is_open = self._health.available(account, lane, now)
+        if account in ask.tried:
+            return ("tried", "tried in this exchange") if is_open else ("resting", "")
+        if is_open or self._health.may_probe_doubtful(ask.conversation, account, lane, now):
+            return "", ""
+        return ("probed" if self._health.is_probed(account, lane, now) else "resting"), ""
+
+
+def _by_settings(ask: Ask, account: Account, origin: Origin) -> Option:
+    lane = models.lane(account, ask.model)
+    if not account.enabled:
+        return Option(account, origin, lane, "disabled", f"disabled{' by a command' * account.switched_off}")
+    if not (models.serves(account, ask.model) and all(models.serves(account, model) for model in ask.others)):
+        return Option(account, origin, lane, "model", "does not serve the model")
+    if ask.unreadable and models.restricts(account):
+        why = "serves some models only, and which this request asks for cannot be read"
+        return Option(account, origin, lane, "model", why)
+    return Option(account, origin, lane)

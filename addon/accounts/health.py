@@ -62,18 +62,26 @@ class Health:
         self._clock = NEVER
         self.touched: Callable[[str, float], None] = lambda _name, _now: None
 
+    def troubled(self) -> set[str]:
+        """Return the accounts of which some trouble is known; every other one is available."""
+        return self._with_sharing({*self._accounts, *(account for account, _ in self._lanes)})
+
+    def low(self, now: float) -> set[str]:
+        """Return the accounts of which some lane `is_low`."""
+        return self._with_sharing({limited[0] for limited, until in self._low.items() if until > now})
+
     def available(self, account: str, lane: str, now: float) -> bool:
         """Whether a request may go to *account* for *lane*. When it does, call `acquire` next."""
-        return all(each.opens_at(now) <= now for _, each in self._of(account, lane))
+        return not self._closed(account, lane, now)
 
     def usable_at(self, account: str, lane: str, now: float) -> float | None:
         """Return when the lane may be used next, or None when it may be now."""
-        at = max((each.opens_at(now) for _, each in self._of(account, lane)), default=now)
+        at = max([each.opens_at(now) for _, each in self._of(account, lane)], default=now)
         return at if at > now else None
 
     def deadline(self, account: str, lane: str, now: float) -> float | None:
         """Return when the cooldown ends; `usable_at` is earlier when a hint is to be verified."""
-        at = max((max(each.until, each.opens_at(now)) for _, each in self._of(account, lane)), default=now)
+        at = max([max(each.until, each.opens_at(now)) for _, each in self._of(account, lane)], default=now)
         return at if at > now else None
 
     def state(self, account: str, lane: str, now: float) -> LaneState:
@@ -373,14 +381,15 @@ class Health:
         quota = self._quota_key(account)
         return (quota, "") if quota else (account, lane)
 
-    def _of_account(self, account: str) -> Iterator[tuple[Blocked, Cooldown]]:
-        yield from self._accounts.get(account, {}).items()
-        if self.quotas.get(account):
-            yield from self._accounts.get(self._quota_key(account), {}).items()
+    def _with_sharing(self, names: set[str]) -> set[str]:
+        return names.union([account for account in self.quotas if self._quota_key(account) in names])
 
-    def _of(self, account: str, lane: str) -> Iterator[tuple[Blocked, Cooldown]]:
-        yield from self._of_account(account)
-        yield from self._lanes.get((account, lane), {}).items()
+    def _of_account(self, account: str) -> list[tuple[Blocked, Cooldown]]:
+        found = [*self._accounts.get(account, {}).items()]
+        return [*found, *self._accounts.get(self._quota_key(account), {}).items()] if account in self.quotas else found
+
+    def _of(self, account: str, lane: str) -> list[tuple[Blocked, Cooldown]]:
+        return [*self._of_account(account), *self._lanes.get((account, lane), {}).items()]
 
     def _closed(self, account: str, lane: str, now: float) -> list[tuple[Blocked, Cooldown]]:
         return [(state, each) for state, each in self._of(account, lane) if each.opens_at(now) > now]

@@ -128,6 +128,10 @@ class Limiter:
         self._parties: dict[bytes, dict[str, None]] = {}  # the waiters of each party, the newest last
         self._places = 0
 
+    def in_use(self) -> set[str]:
+        """Return the second word of each scope that is used or queued for: under no other one a limit is reached."""
+        return {scope[1] for scope in (*self._usage, *self._queues)}
+
     def obstacle(self, limits: Iterable[Limit], now: float, waiter: str = "", party: bytes = b"") -> Limit | None:
         """Return the first of *limits* that leaves no room for *waiter* of *party*; earlier waiters come first."""
         return next((limit for limit in limits if not self._fits(limit, now, waiter, party)), None)

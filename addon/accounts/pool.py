@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
 
 from .. import upstream_url
@@ -43,6 +44,7 @@ _UNBOUND = "this conversation was unbound from it"
 MAX_LEFT = 1000  # conversations that a user has unbound, and that have no home again
 _SET_ASIDE = (_SOCKET_FAILED, _RESTS, _UNBOUND)
 MAX_FAILED = 1000  # faults of accounts in conversations, each until the account serves it again
+_candidate = lru_cache(10_000)(Candidate)  # most of them are the same each time
 _PRIORITY = "an account of a higher priority is back"
 
 
@@ -77,7 +79,6 @@ class Accounts:
         self.bindings = Bindings(config.sessions.ttl, config.sessions.limit)
         self.changes = Changes(self.health, self.bindings, lambda: self._config.sessions.prompt_cache_ttl)
         self._limiter = Limiter(config.queue.limit)
-        self._eligibility = Eligibility((), self.health, self._limiter)
         self._in_flight: Counter[str] = Counter()
         self._tickets: set[int] = set()
         self._last_ticket = 0
@@ -205,8 +206,8 @@ class Accounts:
         self._config, self._strategy = config, selection.STRATEGIES[config.strategy]
         self._by_id = {account.id: account for account in config.accounts}
         self.restricts = any(map(models.restricts, config.accounts))  # some account does not serve every model
-        self._eligibility.accounts = config.accounts
-        self.health.quotas = {account.id: account.quota_group for account in config.accounts}
+        self._eligibility = Eligibility(config.accounts, self.health, self._limiter)
+        self.health.quotas = {account.id: account.quota_group for account in config.accounts if account.quota_group}
         self._limiter.limit = config.queue.limit
         self.bindings.resize(config.sessions.ttl, config.sessions.limit)
 
@@ -421,7 +422,9 @@ class Accounts:
         return self._strategy.order(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))
 
     def _admitted(self, ask: Ask, fit: Sequence[Account], now: float) -> Account:
-        calm = [one for one in fit if not self.health.is_low(one.id, models.lane(one, ask.model), now)]
+        low = self.health.low(now)
+        calm = [one for one in fit
+                if one.id not in low or not self.health.is_low(one.id, models.lane(one, ask.model), now)]  # fmt: skip
         order = self._select(ask, calm or fit, now)
         return selection.admit(order, self.bindings.sessions) if self._strategy.bounded else order[0]
 
@@ -486,12 +489,12 @@ class Accounts:
     def _candidate(self, ask: Ask, option: Option, pick: _Pick, because: str, now: float) -> Candidate:
         """Return *option* with why it was passed over: *because*, where that is known."""
         if option.account.id == pick.account.id:
-            return Candidate(option.account.id)
+            return _candidate(option.account.id)
         if because or option.obstacle:
-            return Candidate(option.account.id, because or self._why_not(ask, option, now))
+            return _candidate(option.account.id, because or self._why_not(ask, option, now))
         if pick.binding != "hit" and option.account.priority < pick.account.priority:
-            return Candidate(option.account.id, "lower priority")
-        return Candidate(option.account.id, pick.others)
+            return _candidate(option.account.id, "lower priority")
+        return _candidate(option.account.id, pick.others)
 
     def _why_not(self, ask: Ask, option: Option, now: float) -> str:
         """Return in words why *option*, which has an obstacle, is not taken."""

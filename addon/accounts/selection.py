@@ -96,7 +96,10 @@ def rendezvous(seed: str, candidates: Sequence[Account], state: SelectionState) 
     """
     if not seed:
         return least_busy(seed, candidates, state)
-    return sorted(candidates, key=lambda each: (-_score(state.key, seed, each), each.id))
+    names = (each.id.encode("utf-8", "replace") for each in candidates)
+    drawn = keyed.digests(state.key, seed.encode("utf-8", "replace"), names, size=8)
+    places = {each.id: (-_score(each.weight, digest), each.id) for each, digest in zip(candidates, drawn, strict=True)}
+    return sorted(candidates, key=lambda each: places[each.id])
 
 
 def round_robin(seed: str, candidates: Sequence[Account], state: SelectionState) -> list[Account]:
@@ -148,21 +151,21 @@ def admit(order: Sequence[Account], sessions: Callable[[str], int]) -> Account:
 
     The bound is BOUND times the account's share by weight of all *sessions*, the new one included.
     """
-    shares = _shares(order, sessions)
-    fits = (each for each in order if sessions(each.id) + 1 <= math.ceil(BOUND * shares[each.id]))
+    share = _share(order, sessions)
+    fits = (each for each in order if sessions(each.id) + 1 <= math.ceil(BOUND * share(each)))
     return next(fits, order[0])
 
 
 def has_room(account: Account, among: Sequence[Account], sessions: Callable[[str], int]) -> bool:
     """Whether *account*, one of *among*, has room for a session that began like one of its own."""
-    share = _shares(among, sessions)[account.id]
+    share = _share(among, sessions)(account)
     return sessions(account.id) + 1 <= max(FEW, math.floor(BOUND_ALIKE * share))
 
 
-def _shares(among: Sequence[Account], sessions: Callable[[str], int]) -> dict[str, float]:
+def _share(among: Sequence[Account], sessions: Callable[[str], int]) -> Callable[[Account], float]:
     total = sum(sessions(each.id) for each in among) + 1
     weight = sum(each.weight for each in among)
-    return {each.id: total * each.weight / weight if weight else total for each in among}
+    return lambda account: total * account.weight / weight if weight else total
 
 
 def _turn(accounts: Mapping[str, Account], state: SelectionState, round_: tuple[str, ...]) -> list[Account]:
@@ -171,11 +174,10 @@ def _turn(accounts: Mapping[str, Account], state: SelectionState, round_: tuple[
     return [accounts[name] for name in state.cursors.turn((*state.round, *round_), sorted(accounts))]
 
 
-def _score(key: bytes, seed: str, account: Account) -> float:
-    """Return -w / ln(u) with u in (0, 1) from 52 bits of the hash: more could round u to 1, and ln(1) is 0."""
-    digest = keyed.digest(key, seed.encode("utf-8", "replace"), account.id.encode("utf-8", "replace"), size=8)
-    number = int.from_bytes(digest, "big") >> 12
-    return -account.weight / math.log((number + 0.5) / 2**52)
+def _score(weight: float, digest: bytes) -> float:
+    """Return -w / ln(u) with u in (0, 1) from 52 bits of the digest: more could round u to 1, and ln(1) is 0."""
+    number = int.from_bytes(digest) >> 12
+    return -weight / math.log((number + 0.5) / 2**52)
 
 
 def _load(account: Account, state: SelectionState) -> float:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from patchbay.accounts.eligibility import Eligibility
+from patchbay.accounts.eligibility import MAX_POOLS, Eligibility
 from patchbay.accounts.health import Health
 from patchbay.accounts.limiter import Limiter
 from patchbay.accounts.upstream_faults import OutcomeContext
@@ -225,3 +225,16 @@ def test_an_account_gets_the_endpoints_that_its_provider_has(endpoint, has):
 
     assert len(eligibility(some).options(ask(endpoint=endpoint), 0)) == has
     assert len(eligibility(found).options(ask(endpoint=endpoint), 0)) == 1
+
+
+def test_a_pool_is_remembered_for_a_model_but_not_by_a_path_or_a_long_name():
+    found = eligibility(account("a"))
+    for model in ("m", "n", "m", "m" * 5000):
+        assert len(found.options(ask(model=model), 0)) == 1
+    found.options(ask(path="/v1/one"), 0)
+    found.options(ask(others=("n" * 5000,)), 0)
+    assert len(found._pools) == 2
+
+    for number in range(2 * MAX_POOLS):
+        found.options(ask(model=f"m-{number}"), 0)
+    assert len(found._pools) == MAX_POOLS

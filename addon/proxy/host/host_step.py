@@ -21,7 +21,11 @@ class HostStep:
     written_for: str
 
     def digest(self) -> str:
-        """Return the digest of the source of what it stands for. Raises OSError where there is no source."""
-        own = (getattr(owner, name) for owner, name, _ in self.replaced)
+        """
+        Return the digest of the source of what it stands for. Raises OSError where there is no source.
+
+        What an owner inherits is in it where it is *known*.
+        """
+        own = (vars(owner)[name] for owner, name, _ in self.replaced if name in vars(owner))
         text = "".join(inspect.getsource(source) for source in (*own, *self.known))
         return blake3(text.encode()).hexdigest(_SIZE)

@@ -130,11 +130,12 @@ INLINE = HostStep(
     replaced=((_Handler, "server_event", _server_event),),
     known=(
         _Handler.handle_hook,
+        server.ConnectionHandler.server_event,
         server.ConnectionHandler.hook_task,
         server.ConnectionHandler.close_connection,
         server.TimeoutWatchdog,
         asyncio_utils.create_task,
         flow.Flow.wait_for_resume,
     ),
-    written_for="ce41bf83037e8eed",
+    written_for="2c72528a255eddfb",
 )

@@ -16,11 +16,12 @@ from typing import Any
 from .contexts import CONTEXTS
 from .hook_dispatch import DISPATCH
 from .host_step import HostStep, Replaced
+from .http1_heads import HEADS
 from .inline_hooks import INLINE
 
 logger = logging.getLogger(__name__)
 
-STEPS: Mapping[str, HostStep] = {"dispatch": DISPATCH, "inline": INLINE, "contexts": CONTEXTS}
+STEPS: Mapping[str, HostStep] = {"dispatch": DISPATCH, "inline": INLINE, "contexts": CONTEXTS, "heads": HEADS}
 SWITCH = "PATCHBAY_STOCK"
 _ABSENT = object()
 _put_on: list[Replaced] = []  # an owner, a name, and what it held itself

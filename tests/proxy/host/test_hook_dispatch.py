@@ -185,9 +185,8 @@ async def test_an_options_error_is_not_logged_but_raised(put_on: Callable[[], An
         def response(self, flow: object) -> None:
             raise exceptions.OptionsError("no")
 
-    with put_on(), taddons.context(Refuses(), loadcore=False) as ctx:
-        with pytest.raises(exceptions.OptionsError):
-            await ctx.master.addons.trigger_event(HttpResponseHook(tflow.tflow()))
+    with put_on(), taddons.context(Refuses(), loadcore=False) as ctx, pytest.raises(exceptions.OptionsError):
+        await ctx.master.addons.trigger_event(HttpResponseHook(tflow.tflow()))
 
 
 @in_loop

@@ -96,9 +96,7 @@ async def _ran(
     seen: Log = []
     with way(), taddons.context(Handlers(seen), *addons) as ctx, asyncio_utils.set_eager_task_factory():
         reader, writer = asyncio.StreamReader(), Writer(seen)
-        made = mode_servers.ProxyConnectionHandler(
-            ctx.master, reader, writer, ctx.options, ProxyMode.parse("regular")
-        )
+        made = mode_servers.ProxyConnectionHandler(ctx.master, reader, writer, ctx.options, ProxyMode.parse("regular"))
         made.layer = Scripted(made.layer.context, script, seen, tflow.tflow())
         for _ in script:
             arrived = asyncio.ensure_future(made.server_event(events.DataReceived(made.client, b"")))

@@ -161,9 +161,7 @@ class PatchbayHttp1Client(_Trailers, Http1Client):
         """
         reader: Any = self.body_reader
         theirs = reader._theirs if type(reader) is _Reader else reader
-        if type(theirs) is not _ChunkedReader or theirs._bytes_in_chunk or theirs._bytes_to_discard:
-            return b""
-        if theirs._reading_trailer:
+        if type(theirs) is not _ChunkedReader or theirs._bytes_in_chunk or theirs._reading_trailer:
             return b""
         data, at, found = self.buf._data, 0, []
         while (head := _CHUNK.match(data, at)) and (size := int(head[1], 16)):

@@ -163,7 +163,6 @@ class PatchbayStream(UpstreamAttempt):
         return (
             self._paused is None
             and self.upstream_open
-            and self.held is None
             and self.server_state == self.state_stream_response_body
             and self.answer_filter is not None
             and not (self.answer_filter.is_encoded or self.answering)

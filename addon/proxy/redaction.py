@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import string
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from html.entities import html5
@@ -18,6 +19,8 @@ MIN_COVERED = 8  # characters; anything shorter is too likely to be a piece of o
 _GOOD_PART = 16  # characters of a value's beginning that are covered at the end of a text
 _GROUPED = 6  # common bytes of forms that are searched for together
 _SHORT = 2048  # bytes up to which one search for all beats one for each
+_MANY = 700  # beginnings of forms, above which a look at each word of the data costs less than a search
+_WORD = 8  # bytes of such a word; by MIN_COVERED no form is shorter
 _ROUNDS = 4  # escapes inside escapes: JSON in a URL in HTML
 _OPEN_ESCAPE = re.compile(rb"[\\%&][\\%&#;{}+A-Za-z0-9]{0,40}\Z")
 _ESCAPING = (b"\\", b"%", b"&")  # what every escape begins with
@@ -53,8 +56,11 @@ class Redactor:
         self._endings = tuple((anchor, forms, frozenset(b"".join(forms))) for anchor, forms in self._groups)
         self._anchors = tuple(anchor for anchor, _ in self._groups)
         self._folded = tuple({anchor.lower() for anchor in self._anchors})
-        self._hints = re.compile(_any_of(self._anchors)).search
-        self._suspicious = re.compile(_any_of((*self._anchors, *_ESCAPING))).search
+        self._words, self._folded_words = _words(forms), _words(map(bytes.lower, forms))
+        self._are_many = len(self._anchors) > _MANY
+        self._hints = re.compile(b"" if self._are_many else _any_of(self._anchors)).search
+        self._suspicious = re.compile(b"" if self._are_many else _any_of((*self._anchors, *_ESCAPING))).search
+        self._ends = frozenset(b"".join(forms))
         self._inside = frozenset(b"".join(forms) + _IN_ESCAPES) if forms else frozenset()
         self._window = _WIDEST * max(map(len, self._escaped), default=0)
         punctuation = sorted({char for form in self._escaped for char in form if not chr(char).isalnum()})
@@ -65,7 +71,7 @@ class Redactor:
         """Return *data* with every value covered."""
         if len(data) < _SHORT and not self._suspicious(data):
             return data
-        if self._hints(data) if len(data) < _SHORT else any(anchor in data for anchor in self._anchors):
+        if self._may_hold(data):
             data = self._literally(data)
         if (b"\\" in data or b"%" in data or b"&" in data) and self._values and self._escape.search(data):
             return self._unescaped(data)
@@ -83,7 +89,9 @@ class Redactor:
         """Return the header *fields* with every value covered in their names and values."""
         names = b"\n".join([name for name, _ in fields]).lower()
         values = b"\n".join([value for _, value in fields])
-        if any(anchor in names for anchor in self._folded) or self.scrub(names) is not names:
+        many = self._are_many
+        known = _has_word(names, self._folded_words) if many else any(anchor in names for anchor in self._folded)
+        if known or self.scrub(names) is not names:
             fields = tuple((self.name(name), value) for name, value in fields)
         if self.scrub(values) is not values:
             fields = tuple((name, self.scrub(value)) for name, value in fields)
@@ -112,6 +120,12 @@ class Redactor:
             if (part := self._longest(text[:cut])) >= _GOOD_PART:
                 start = min(start, places[cut - part])
         return data[:start] + cover_of_length(len(data) - start)
+
+    def _may_hold(self, data: bytes) -> bool:
+        """Whether one of the forms may be in *data*; of many the time does not grow with their number."""
+        if self._are_many:
+            return _has_word(data, self._words)
+        return bool(self._hints(data)) if len(data) < _SHORT else any(anchor in data for anchor in self._anchors)
 
     def _literally(self, data: bytes) -> bytes:
         there = [form for anchor, forms in self._groups if anchor in data for form in forms]
@@ -164,7 +178,7 @@ class Redactor:
     def _prefix(self, data: bytes) -> int:
         """Return the length of the longest end of *data*, which is not empty, that is the beginning of a form."""
         longest = 0
-        for anchor, forms, inside in self._endings:
+        for anchor, forms, inside in self._endings if data[-1] in self._ends else ():
             if data[-1] not in inside:
                 continue
             if (found := _overlap(data, anchor)) > longest:
@@ -200,6 +214,17 @@ class RedactedStream:
         """Return what was kept back, at the end of the stream; a good part of a value is covered."""
         kept, self._kept = self._kept, b""
         return self._cover().ended(kept)
+
+
+def _words(forms: Iterable[bytes]) -> frozenset[int]:
+    return frozenset(int.from_bytes(form[:_WORD], sys.byteorder) for form in forms)
+
+
+def _has_word(data: bytes, words: frozenset[int]) -> bool:
+    """Whether one of *words* stands anywhere in *data*; the time does not grow with their number."""
+    view, size = memoryview(data), len(data)
+    rows = (view[at : at + (size - at) // _WORD * _WORD].cast("Q") for at in range(min(_WORD, size - _WORD + 1)))
+    return not all(map(words.isdisjoint, rows))
 
 
 def _char(found: re.Match[bytes]) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import json
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given, strategies as st
 
+from patchbay.proxy import redaction
 from patchbay.proxy.redaction import MARK, RedactedStream, Redactor
 
 from ..each_row import each_row
@@ -19,6 +20,14 @@ from ..each_row import each_row
 KEY = "sk-live_Quoted/0123+456789=abcdef"
 PLAIN = "sk-proj-0123456789abcdefghijklmnop"
 KEYS = (KEY, PLAIN, "sk-proj-0123456789abcdef", "AIzaSyA-other_key-0123456789")
+
+
+@pytest.fixture(autouse=True, scope="module", params=[redaction._MANY, 0], ids=["few", "many"])
+def many(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have every test of this file once with the search for many values."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(redaction, "_MANY", request.param)
+        yield
 
 
 def _each(form: str) -> Callable[[str], str]:
@@ -395,3 +404,19 @@ def test_values_that_become_known_in_the_middle_of_a_stream_are_covered_from_the
     assert stream.feed(PLAIN.encode()) == PLAIN.encode()
     del covers[0]
     assert PLAIN.encode() not in stream.feed(PLAIN.encode() + b".")
+
+
+@pytest.mark.parametrize("value", ["12345678", "????????", "a b/c+d%", "\N{EURO SIGN}" * 8])
+def test_no_form_is_shorter_than_the_word_that_finds_it(value: str) -> None:
+    assert min(map(len, redaction._forms(value.encode()))) >= redaction._WORD
+
+
+@pytest.mark.parametrize("before", range(9))
+def test_of_many_values_each_is_found_wherever_it_stands(before: int) -> None:
+    keys = [f"{number * 7919 % 1000:03}-{number:04}" for number in range(1000)]
+    found = Redactor(keys)
+    for key in keys[::97]:
+        for after in range(9):
+            text = b"-" * before + key.encode() + b"=" * after
+            assert found.scrub(text) == text.replace(key.encode(), (MARK + b"-" * 8)[: len(key)])
+    assert found.scrub(b"x" * before) == b"x" * before

@@ -36,7 +36,7 @@ from patchbay.values.http import Headers, Origin, Request
 from tests.end_to_end.harness import BIN, ROOT, generic_config, proxy
 from tests.ports import free_port
 
-from . import bench_detection
+from . import bench_detection, bench_instructions
 from .bench_load import Upstream, connected
 
 SIZES = {"2 kB": 2_000, "50 kB": 50_000, "500 kB": 500_000, "5 MB": 5_000_000}
@@ -401,6 +401,9 @@ async def serving(ready: Callable[[str], None]) -> None:
 
 
 def main() -> int:
+    if "--instructions" in sys.argv[1:]:
+        sys.argv.remove("--instructions")
+        return bench_instructions.main()
     options = _options()
     rounds, seconds = (2, 0.3) if options.quick else (options.rounds, options.seconds)
     requests, processor, streams, moves, identities, sdks, after = (Figures() for _ in range(7))
@@ -516,6 +519,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write docs/bench.md")
     parser.add_argument(
         "--litellm", action="store_true", help="install LiteLLM's proxy into the cache folder; measure it too"
+    )
+    parser.add_argument(
+        "--instructions", action="store_true", help="count instructions instead; more with --instructions --help"
     )
     return parser.parse_args()
 

@@ -7,14 +7,17 @@ starts itself under callgrind; `os.getloadavg`, which nothing else calls, marks 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,19 +25,19 @@ from typing import Any
 from . import bench_driver as driver
 
 ROOT = Path(__file__).resolve().parent.parent
+BUDGETS = ROOT / "scripts" / "bench_budgets.json"
+SLACK = 0.03  # of a budget
 _TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 _LINE = "def responseheaders(flow): flow.response.stream = True\n"
 
 
 @dataclass(frozen=True)
-class Path_:
-    """One way through the proxy that is measured; *count* times, each of *of* units."""
+class Way:
+    """One way through the proxy, which is gone *count* times; each is *of* units."""
 
-    name: str
     run: Callable[[driver.Client], Awaitable[Any]]
     count: int
     of: int = 1
-    fresh: bool = False  # each on a connection of its own
 
 
 async def _json(client: driver.Client, sent: bytes) -> None:
@@ -73,74 +76,112 @@ async def _messages(client: driver.Client) -> None:
         await client.ask(_MASKED, lambda heard: len(heard) > 20)
 
 
-PATHS = {
-    "2 kB": Path_("2 kB", _asks(2_000), 60),
-    "2 kB, no id": Path_("2 kB, no id", _asks(2_000, ""), 40),
-    "50 kB": Path_("50 kB", _asks(50_000), 20),
-    "500 kB": Path_("500 kB", _asks(500_000), 6),
-    "SSE": Path_("SSE", lambda client: _stream(client, _EVENT_STREAM), 4, driver.EVENTS),
-    "refusal": Path_("refusal", lambda client: _refused(client, _REFUSED), 30),
-    "WebSocket message": Path_("WebSocket message", _messages, 3, 2 * MESSAGES),
+WAYS = {
+    "2 kB": Way(_asks(2_000), 60),
+    "2 kB, no id": Way(_asks(2_000, ""), 40),
+    "50 kB": Way(_asks(50_000), 20),
+    "500 kB": Way(_asks(500_000), 6),
+    "SSE event": Way(lambda client: _stream(client, _EVENT_STREAM), 4, driver.EVENTS),
+    "refusal": Way(lambda client: _refused(client, _REFUSED), 30),
+    "WebSocket message": Way(_messages, 4, 2 * MESSAGES),
 }
-SETUPS = ("mitmdump", "one line", "Patchbay")
+BARE, LINE, OURS = "mitmdump", "one line", "Patchbay"
 
 
-def measured(setup: str, names: list[str], *, root: Path = ROOT) -> dict[str, float]:
-    """Return the instructions per unit of each path of *names*, in thousands."""
+def measured(setup: str, names: Sequence[str], *, root: Path = ROOT) -> dict[str, float]:
+    """Return the instructions per unit of each of WAYS in *names*, in thousands."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
-        command += ["--dump-before=getloadavg"]
-        command += [sys.executable, "-m", "scripts.bench_instructions", "--inside", setup, str(folder), *names]
+        command += ["--dump-before=getloadavg", sys.executable, "-m", "scripts.bench_instructions"]
+        command += ["--inside", setup, "--folder", str(folder), *names]
         environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": str(root)}
         subprocess.run(command, check=True, cwd=root, env=environment, stdout=subprocess.DEVNULL, timeout=580)
         dumps = {int(path.suffix[1:]): path for path in folder.glob("out.*") if path.suffix[1:].isdigit()}
         counts = [int(_TOTAL.findall(dumps[at].read_text())[-1]) for at in sorted(dumps)]
-    found = {}
-    for at, path in enumerate(PATHS[name] for name in names):
-        found[path.name] = counts[2 * at + 1] / path.count / path.of / 1000
-    return found
+    spans = zip(names, counts[1::2], strict=True)
+    return {name: count / WAYS[name].count / WAYS[name].of / 1000 for name, count in spans}
 
 
-async def _inside(setup: str, folder: Path, names: list[str]) -> None:
-    script = ""
-    if setup == "one line":
-        script = str(folder / "line.py")
-        Path(script).write_text(_LINE)
-    elif setup != "mitmdump":
+def over_budget(found: Mapping[str, float], budgets: Mapping[str, float]) -> list[str]:
+    """Return what of *found* is more than its budget allows, in words."""
+    return [
+        f"{name}: {count:,.0f} k instructions, and the budget is {budgets[name]:,.0f} k"
+        for name, count in found.items()
+        if count > budgets[name] * (1 + SLACK)
+    ]
+
+
+def of_this_python() -> str:
+    """Return what a budget is of: another build of Python needs another number of instructions."""
+    return f"Python {platform.python_version()}, {platform.machine()}"
+
+
+async def _inside(setup: str, folder: Path, names: Sequence[str]) -> None:
+    script = folder / "line.py"
+    script.write_text(_LINE)
+    if setup == OURS:
         driver.settings_file(folder)
-        script = str(ROOT / "addon" / "main.py")
+        script = ROOT / "addon" / "main.py"
 
     async def use(connect: Callable[[], driver.Client]) -> None:
-        for path in (PATHS[name] for name in names):
-            client = connect()
-            if path.name.startswith("WebSocket"):
+        for name in names:
+            way, client = WAYS[name], connect()
+            if way.run is _messages:
                 await client.ask(_UPGRADE, lambda heard: b"\r\n\r\n" in heard)
-            for _ in range(max(1, min(10, path.count // 2))):
-                await path.run(client)
-            await asyncio.sleep(0.2)
+            for _ in range(max(1, min(10, way.count // 2))):
+                await way.run(client)
+            await asyncio.sleep(0.2)  # what threads still do is not of the span
             os.getloadavg()
-            for _ in range(path.count):
-                await path.run(client)
+            for _ in range(way.count):
+                await way.run(client)
             os.getloadavg()
             await client.leave()
 
-    await driver.serve(folder, script, use)
+    await driver.serve(folder, "" if setup == BARE else str(script), use)
 
 
-def main() -> None:
-    if sys.argv[1:2] == ["--inside"]:
-        asyncio.run(_inside(sys.argv[2], Path(sys.argv[3]), sys.argv[4:]))
-        return
+def main() -> int:
+    options = _options()
+    if options.inside:
+        asyncio.run(_inside(options.inside, options.folder, options.ways))
+        return 0
     if shutil.which("valgrind") is None:
-        print("not run: valgrind is not here")
-        return
-    names = sys.argv[2:] or list(PATHS)
-    setups = sys.argv[1].split(",") if sys.argv[1:] else list(SETUPS)
-    for setup in setups:
+        print("patchbay: instructions are not counted: valgrind is not here")
+        return 0
+    names = options.ways or list(WAYS)
+    for setup in () if options.check else options.setups.split(","):
         for name, count in measured(setup, names).items():
-            print(f"{setup:12} {name:20} {count:9.0f} k", flush=True)
+            print(f"{setup:10} {name:18} {count:10,.0f} k", flush=True)
+    return _checked(names) if options.check else 0
+
+
+def _checked(names: Sequence[str]) -> int:
+    held = json.loads(BUDGETS.read_text())
+    if held["of"] != of_this_python():
+        print(f"patchbay: instructions are not counted: the budgets are of {held['of']}, this is {of_this_python()}")
+        return 0
+    found = measured(OURS, names)
+    for name, count in found.items():
+        print(f"{name:18} {count:10,.0f} k of {held['budgets'][name]:,.0f} k", flush=True)
+    above = over_budget(found, held["budgets"])
+    for told in above:
+        print(f"patchbay: {told}", file=sys.stderr)
+    return 1 if above else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench --instructions", description=__doc__)
+    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of {', '.join(WAYS)}")
+    parser.add_argument("--setups", default=OURS, help=f"parted by commas, of: {BARE}, {LINE}, {OURS}")
+    parser.add_argument("--check", action="store_true", help="compare with scripts/bench_budgets.json")
+    parser.add_argument("--inside", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if unknown := [name for name in options.ways if name not in WAYS]:
+        parser.error(f"there is no way {unknown[0]!r}; there are: {', '.join(WAYS)}")
+    return options
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -146,8 +146,8 @@ def main() -> None:
     for told in found[:20]:
         print(told)
     print(f"{count:,} heads (seed {seed}): {len(found)} read unlike mitmproxy; {time.monotonic() - began:.0f} s")
-    sys.exit(bool(found))
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -61,11 +61,8 @@ class Guards:
     def __init__(self, config: Config) -> None:
         self._limits = config.limits
         self._origins = frozenset(origin.lower() for origin in config.allowed_origins)
-        self._hosts = (
-            *(host.lower() for host in config.allowed_hosts),
-            *(account.origin.host for account in config.accounts if account.origin),
-            ANYWHERE,
-        )
+        self._patterns = tuple(host.lower() for host in config.allowed_hosts)
+        self._hosts = {ANYWHERE, *(account.origin.host for account in config.accounts if account.origin)}
         self._dashed = _DASHED | {each.header.lower() for each in config.credential_headers}
 
     def refusal(self, arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
@@ -103,7 +100,8 @@ class Guards:
         scheme = "https" if arrival.secure else "http"
         if arrival.target and _with_port(arrival.host.strip().lower(), scheme) != arrival.target:
             return Refusal(403, "host_not_allowed", "The Host of this request is not its target")
-        if name and (is_loopback(name) or name in arrival.here or any(fnmatchcase(name, host) for host in self._hosts)):
+        known = is_loopback(name) or name in arrival.here or name in self._hosts
+        if name and (known or any(fnmatchcase(name, pattern) for pattern in self._patterns)):
             return None
         return Refusal(
             403, "host_not_allowed", "The Host is no name of this proxy; the setting allowed_hosts adds names"

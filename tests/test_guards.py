@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 
 from patchbay import dialects
@@ -14,6 +17,7 @@ from patchbay.values.decision import Refusal
 from patchbay.values.http import Endpoint, Headers, Origin
 
 from .each_row import each_row
+from .test_home_first import calls
 
 CHAT = Endpoint("openai_chat", "openai", "generation", "/chat/completions")
 OPENAI = Account("one", PRESETS["openai"], Secret("literal", ""), Origin("https", "api.openai.com", 443))
@@ -55,6 +59,17 @@ def test_names_that_are_ours_pass(host: str) -> None:
 )  # fmt: skip
 def test_names_that_are_not_ours_are_refused(host: str) -> None:
     assert refused({}, host=host) == "host_not_allowed"
+
+
+def test_the_host_of_an_account_is_known_without_a_look_at_the_others() -> None:
+    at = [Origin("https", f"{number}.azure.example", 443) for number in range(1000)]
+    counted = []
+    for origins in (at[:2], at):
+        guards = Guards(Config(tuple(replace(OPENAI, id=each.host, origin=each) for each in origins)))
+        assert refused({}, host=origins[-1].host, guards=guards) == ""
+        counted.append(calls(partial(refused, {}, host=origins[-1].host, guards=guards)))
+        assert refused({}, host="azure.example", guards=guards) == "host_not_allowed"
+    assert counted[0] == counted[1]
 
 
 def test_a_star_takes_every_name() -> None:

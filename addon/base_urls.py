@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from . import dialects, upstream_url
+from .frozen import dataclass
 
 _VERSION_LAST = re.compile(r"/v\d+(?:alpha|beta)?\d*$")
 _VERSION_FIRST = re.compile(r"/v\d+(?:alpha|beta)?\d*(?:/|$)")

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from . import credential_places, keyed
 from .client_claim import claim
 from .credential_places import PROTOCOL_KEYS, KeyHeaders
+from .frozen import dataclass
 from .requested_models import RequestedModels, bare, matches
 from .settings.settings import ClientKey
 from .values.decision import Refusal

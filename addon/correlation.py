@@ -11,11 +11,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Literal
 
 from .body import Body
+from .frozen import dataclass
 from .keyed import derive, digest, tag
 from .ledger import Entry, Ledger
 from .values import header_names

@@ -6,7 +6,7 @@ Pure functions of the exchange, its attempt (which has read the event already) a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .accounts import refusals
 from .accounts.cooldown import TRANSIENT
@@ -14,6 +14,7 @@ from .accounts.outcome import classify, classify_error, classify_failure
 from .answer.reader import BODY_BYTES
 from .body import Body, encoded
 from .exchange import Attempt, Exchange
+from .frozen import dataclass
 from .media_types import is_json, media_type
 from .settings.settings import CrosstalkSettings, FailoverSettings
 from .values.answer import Fact, Failure, Head, Reaction

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
 from urllib.parse import unquote
 
 from . import base_urls, dialects
 from .base_urls import BaseUrlMistake
+from .frozen import dataclass
 from .media_types import media_type
 from .settings.settings import Config
 from .upstream_url import ANYWHERE

@@ -7,9 +7,9 @@ Written where answers are read; read by identity (owner, lineage) and by crossta
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from .bounded import ChangeLog, ExpiringMap
+from .frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 from unicodedata import normalize
 from urllib.parse import unquote
@@ -18,6 +18,7 @@ import msgspec
 
 from . import dialects, form_data
 from .body import Body, items, members, text_of
+from .frozen import dataclass
 from .media_types import FORM, media_type
 from .values.http import Request
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -17,6 +17,7 @@ from .accounts.bindings import Binding, Bindings, Key
 from .accounts.cooldown import LONGEST, Blocked, CooldownKind, SharedCooldown
 from .accounts.health import Health
 from .crosstalk.host_habits import BREAKS_FOR_HABIT, Demotion, HostHabits
+from .frozen import dataclass
 from .identity.aliases import Alias, Aliases
 from .identity.lineage import LINEAGES, demoted
 from .ledger import Entry, Ledger, LedgerRow

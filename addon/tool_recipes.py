@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
+
+from .frozen import dataclass
 
 _DEEPEST = 64  # levels of a tool's settings
 PLACEHOLDER_KEY = "patchbay"  # what a tool is told its key is, where it has none: Patchbay replaces it

@@ -136,7 +136,7 @@ def run(count: int, seed: int) -> list[str]:
     return found
 
 
-def main() -> None:
+def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30)
     began, part = time.monotonic(), max(1, count // 20)

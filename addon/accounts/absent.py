@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from ..frozen import dataclass
 from ..values.account import OutcomeKind
 
 # Reasons that a row of `outcome` may give beyond the kind; never a provider's own words.

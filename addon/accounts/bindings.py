@@ -7,9 +7,10 @@ A binding's lifetime is sliding. Each change of home starts a new generation; up
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..bounded import BoundedMap, ChangeLog
+from ..frozen import dataclass
 
 MAX_FORMER = 1000  # lost homes that are remembered
 SWEEP = 64  # expired bindings that one call removes at most; each call adds one, so this keeps up

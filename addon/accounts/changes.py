@@ -7,9 +7,10 @@ An account whose lanes all fail at once rests once; a fault that is taken back a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from ..frozen import dataclass
 from ..values.account import Account
 from . import refusals
 from .absent import Absent, Cause

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from types import MappingProxyType
 from typing import Literal
 
+from ..frozen import dataclass
 from ..values.account import OutcomeKind
 from ..values.decision import Outcome
 from .stated_limits import ABSURD

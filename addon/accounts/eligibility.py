@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
 from .. import upstream_url
 from ..bounded import BoundedMap
+from ..frozen import dataclass
 from ..values.account import Account, Provider
 from ..values.decision import Identity
 from ..values.http import Client, Origin

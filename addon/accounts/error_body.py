@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import msgspec
 
 from ..body import Body
+from ..frozen import dataclass
 from . import quoted_text
 
 _CODE_KEYS = ("type", "code", "status", "reason", "error_code", "error_type", "limit_source", "quotaId", "@type")

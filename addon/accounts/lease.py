@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from zlib import crc32
 
+from ..frozen import dataclass
 from ..values.account import Account
 from ..values.decision import BindingKind, Candidate, Edit, Identity, Outcome, Placement
 from ..values.http import Client, Origin, PriorServing

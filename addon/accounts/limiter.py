@@ -13,7 +13,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from ..frozen import dataclass
 
 Scope = tuple[str, ...]
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from random import Random
 
 from .. import upstream_url
 from ..bounded import BoundedMap
+from ..frozen import dataclass
 from ..settings.settings import Config
 from ..values.account import Account, OutcomeKind
 from ..values.answer import Head

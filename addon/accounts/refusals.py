@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import get_args
 
 from .. import dialects
 from ..dialects.errors import LONGEST_WAIT
+from ..frozen import dataclass
 from ..values import shown_time
 from ..values.answer import FailureKind
 from ..values.decision import Outcome, Refusal

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
 
 from .. import keyed
 from ..bounded import BoundedMap
+from ..frozen import dataclass
 from ..values.account import Account
 
 BOUND = 1.25  # times the weighted mean; above it a new session goes to another account

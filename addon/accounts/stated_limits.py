@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from ..frozen import dataclass
 from ..values.http import Headers
 from . import error_body, quoted_text
 from .error_body import ErrorBody

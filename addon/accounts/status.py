@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from ..frozen import dataclass
 from ..values.account import Account
 from .account_limits import RPM, TPM
 from .bindings import Bindings

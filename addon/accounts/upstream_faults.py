@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from ..bounded import BoundedMap
+from ..frozen import dataclass
 from ..values.account import OutcomeKind
 from ..values.decision import Outcome
 from .cooldown import TRANSIENT

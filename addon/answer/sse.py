@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from ..frozen import dataclass
 
 EVENT_BYTES = 4 * 1024 * 1024  # a picture in base64 fits; a longer event is dropped
 BUFFERED = 1 << 20  # bytes of an unfinished event that an EventBuffer holds back; above, they pass unfinished

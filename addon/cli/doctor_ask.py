@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 
 from .. import credential_places, dialects, upstream_url
 from ..accounts import refusals
+from ..frozen import dataclass
 from ..proxy import upstream_trust
 from ..proxy.credentials import Credentials, KeyUnavailable
 from ..values import header_names

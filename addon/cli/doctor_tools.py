@@ -8,13 +8,13 @@ import shlex
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
 from .. import dialects
+from ..frozen import dataclass
 from ..tool_recipes import BASE_PATHS
 from ..values.http import is_loopback
 from .examined import ExaminedMachine, MachineFault, place

@@ -13,7 +13,7 @@ import re
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +23,7 @@ from ..accounts.lease import Lease
 from ..body import Body
 from ..credential_places import KeyHeaders
 from ..exchange import Exchange
+from ..frozen import dataclass
 from ..guards import Arrival, Guards
 from ..launch import unwritten
 from ..proxy import environment

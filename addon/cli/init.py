@@ -9,10 +9,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from .. import tool_recipes
+from ..frozen import dataclass
 from ..launch import found_keys
 from ..launch.found_keys import FoundKey
 from ..proxy import environment

@@ -17,11 +17,12 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import TextIO
 
 from .. import secret_patterns
+from ..frozen import dataclass
 from ..launch import run as launch_run, shell_env
 from ..proxy import environment, release
 from ..settings import reader

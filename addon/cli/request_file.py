@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..frozen import dataclass
 from ..values.http import DEFAULT_PORTS, Headers, Origin
 
 

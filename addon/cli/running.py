@@ -9,12 +9,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from .. import secret_patterns
+from ..frozen import dataclass
 from ..proxy import control_socket
 from ..proxy.control_answers import ProxyStatus
 from ..proxy.control_socket import ControlFailed, RunningProxy

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from msgspec import Struct
 
 from ..bounded import BoundedMap, ChangeLog
+from ..frozen import dataclass
 
 # A rule stands at a host after a run: so many answers in a row that kept it. A round is one answer of each of eight
 # workers, of which one may be odd.

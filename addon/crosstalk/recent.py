@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..bounded import BoundedMap
+from ..frozen import dataclass
 from ..ledger import Entry
 from .host_habits import BY_OUR_CLOCK, HostHabits
 from .request_summary import RequestSummary

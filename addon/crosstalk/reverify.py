@@ -8,12 +8,13 @@ verdict is that of the recording; records of earlier releases keep their meaning
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, get_args
 
 from ..answer.reader import AnswerReader
 from ..body import Body
 from ..correlation import Mint
+from ..frozen import dataclass
 from ..ledger import Entry, Ledger
 from ..values.answer import Fact, Head
 from ..values.decision import Verdict, VerdictKind

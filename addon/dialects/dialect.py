@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ..body import Body
+from ..frozen import dataclass
 from ..values.account import CredentialForm
 from ..values.answer import Fact
 from ..values.decision import Refusal

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
 
+from ..frozen import dataclass
 from ..values.transcript import Block, Detail, Transcript, TranscriptTurn
 from .members import Json, JsonMembers, error, json_text, of_contents, other, result, size_of
 from .openai_blocks import instructions, merged, offered, part, parts

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from ..frozen import dataclass
 from ..values.transcript import Transcript
 from .members import Json, JsonMembers, error
 from .stream_join import StreamJoin

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..bounded import ChangeLog, ExpiringMap
+from ..frozen import dataclass
 
 _MAX_HOPS = 8
 

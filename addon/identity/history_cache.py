@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,6 +17,7 @@ from blake3 import blake3
 from ..body import Body
 from ..bounded import BoundedMap
 from ..dialects import HISTORIES
+from ..frozen import dataclass
 from ..keyed import SIZE, fingerprint
 from ..values.http import Request
 from .history import MAX_TURNS, conversation_of, extended, messages_of

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
 from .. import dialects, secret_patterns, upstream_url
 from ..body import Body
+from ..frozen import dataclass
 from ..values import header_names
 from ..values.http import Request
 from .history import messages_of, role_of, text_of

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from ..frozen import dataclass
 from ..values import header_names
 from ..values.decision import Evidence
 from ..values.http import Request

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal
 
+from ..frozen import dataclass
 from ..keyed import fingerprint
 from ..ledger import Entry
 from ..values.http import Request

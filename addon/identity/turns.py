@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
 
+from ..frozen import dataclass
 from ..keyed import fingerprint
 from .normalise import arguments, canonical, lasting, masked, normal, squeezed_bytes
 from .seeds import encode

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..frozen import dataclass
 from ..settings.presets import PRESETS
 from ..tool_recipes import BASE_PATHS, Change, ToolRecipe, ToolState, Way, general, json_object, merged, recipe
 from ..values.http import is_loopback

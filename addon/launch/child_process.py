@@ -14,8 +14,8 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from ..frozen import dataclass
 from .command_line import LaunchError
 
 EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127  # as a shell says it

@@ -6,7 +6,9 @@ import difflib
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from ..frozen import dataclass
 
 EXIT_USAGE = 2  # as for argparse
 TOOLS = {"dump": "mitmdump", "web": "mitmweb", "console": "mitmproxy"}

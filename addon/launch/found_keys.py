@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from .. import secret_patterns
+from ..frozen import dataclass
 from ..proxy import credentials
 from ..settings.presets import PRESETS
 from ..values.account import Secret

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ..frozen import dataclass
 from ..upstream_url import ANYWHERE
 from .command_line import CommandLine, LaunchError
 from .proxy_variables import OuterProxy

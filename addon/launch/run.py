@@ -10,9 +10,9 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..frozen import dataclass
 from ..proxy import environment
 from ..proxy.persistence import VARIABLE
 from ..proxy.release import ADDON, CALLED

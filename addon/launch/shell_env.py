@@ -7,12 +7,13 @@ import io
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from .. import secret_patterns
+from ..frozen import dataclass
 from ..proxy import control_socket
 from ..proxy.control_answers import ProxyStatus
 from ..proxy.control_socket import ControlFailed

@@ -10,9 +10,9 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..frozen import dataclass
 from . import found_keys
 from .command_line import LaunchError
 from .found_keys import FoundKey

@@ -15,12 +15,12 @@ import socket
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ..frozen import dataclass
 from ..settings import yaml_document
 
 VARIABLE_OF_PATH = "PATCHBAY_CONTROL"  # the path of the socket, in place of one in the state folder; `off`: none

@@ -17,13 +17,14 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from .. import keyed, logins, secret_patterns
 from ..bounded import BoundedMap
 from ..credential_places import PROTOCOL_KEYS, KeyHeaders
+from ..frozen import dataclass
 from ..values.account import CredentialHeader, Secret
 from .key_cover import KeyCover
 from .passing_credentials import PassingCredentials

@@ -10,11 +10,12 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from .. import secret_patterns
+from ..frozen import dataclass
 from ..settings.settings import Config
 from ..store import file_of, master_key, missing_package
 from ..values.account import Secret

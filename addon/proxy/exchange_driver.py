@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mitmproxy import http
 from mitmproxy.connection import Server
@@ -22,6 +21,7 @@ from ..accounts.refusals import of_tool, of_upstream
 from ..answer.sse import EventBuffer
 from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..exchange import Exchange
+from ..frozen import dataclass
 from ..router import Router
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Head, Reaction

@@ -7,11 +7,12 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from .. import secret_patterns
 from ..clients import Known
+from ..frozen import dataclass
 from ..router import Router
 from ..settings import reader
 from ..settings.reader import ConfigError

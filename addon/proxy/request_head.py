@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
 from .. import answer_urls, base_urls, clients, dialects, guards, stand_in_key, upstream_url
 from ..credential_places import PROTOCOL_KEYS, KeyHeaders
+from ..frozen import dataclass
 from ..guards import Guards
 from ..router import Router
 from ..values.decision import Refusal

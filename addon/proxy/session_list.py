@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from .. import secret_patterns
 from ..accounts.bindings import Binding
 from ..bounded import BoundedMap
 from ..exchange import Exchange
+from ..frozen import dataclass
 from ..given_text import printable
 from ..values.decision import Candidate, Decision, Evidence, Refusal, session_name
 from . import terminal_lines

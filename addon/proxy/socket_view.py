@@ -8,7 +8,6 @@ take a line each.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mitmproxy import http
@@ -16,6 +15,7 @@ from mitmproxy.websocket import WebSocketMessage
 
 from .. import dialects, transcript
 from ..body import Body
+from ..frozen import dataclass
 from ..transcript.pane import Pane, columns, safe
 from ..transcript.text import TranscriptText
 from ..values.http import Endpoint

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from .. import tool_recipes
 from ..dialects import FAMILIES
+from ..frozen import dataclass
 from ..router import Router
 from ..settings.settings import Config
 from ..tool_recipes import Way

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..correlation import Mint
 from ..crosstalk.attempt_record import VERSION, AttemptRecord, Moment, version
 from ..crosstalk.detectors import KINDS
 from ..crosstalk.reverify import StoredExchange
+from ..frozen import dataclass
 from ..replacement import CROSSTALK
 from ..values import header_names
 from ..values.answer import Head

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 
 from ..accounts import refusals
 from ..accounts.changes import AccountChange, Rest
 from ..crosstalk import report
+from ..frozen import dataclass
 from ..values.answer import Usage
 from ..values.decision import BINDING_WORDS, AttemptSummary, Decision, Refusal, session_name
 from ..values.shown_time import end_clock, length_words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import unquote_plus
 
 from mitmproxy import http
@@ -13,6 +13,7 @@ from .. import credential_places, dialects, secret_patterns, upstream_url
 from ..accounts.lease import Lease
 from ..body import Body
 from ..exchange import Exchange
+from ..frozen import dataclass
 from ..values import header_names
 from ..values.account import Account, CredentialHeader
 from ..values.http import Origin, is_loopback

@@ -14,7 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 from mitmproxy import http
@@ -25,6 +25,7 @@ from .. import dialects, failover, guards
 from ..body import Body, members
 from ..clients import GONE
 from ..exchange import Exchange
+from ..frozen import dataclass
 from ..replacement import CROSSTALK, replacement
 from ..settings.settings import Config
 from ..values.answer import Failure, Head, Message

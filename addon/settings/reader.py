@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
 from .. import secret_patterns
 from ..dialects import FAMILIES
+from ..frozen import dataclass
 from ..values.account import (
     Account,
     CredentialHeader,

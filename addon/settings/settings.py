@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
+from ..frozen import dataclass
 from ..values.account import Account, CredentialHeader, Secret
 
 StrategyName = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from .. import secret_patterns
 from ..crosstalk.detectors import DETECTORS
 from ..dialects import FAMILIES
+from ..frozen import dataclass
 from ..values import header_names
 from ..values.account import CredentialForm, CredentialHeader, Secret
 from ..values.http import DEFAULT_PORTS, Origin

@@ -11,12 +11,13 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
 
 from .. import secret_patterns
+from ..frozen import dataclass
 
 MAX_SIZE = 1_000_000  # characters
 MAX_NODES = 100_000  # with every alias written out

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import Literal
 
+from ..frozen import dataclass
 from .http import Origin
 
 Depth = Literal["none", "edge", "handler", "body", "engine"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, Literal
 
 from msgspec import Struct, to_builtins
 
+from ..frozen import dataclass
 from .account import OutcomeKind, OutcomeScope
 from .answer import Usage
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, KeysView, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
+
+from ..frozen import dataclass
 
 if TYPE_CHECKING:
     from ..body import Body

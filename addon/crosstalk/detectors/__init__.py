@@ -9,8 +9,8 @@ findings: no other module decides by the name of a detector.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from ...frozen import dataclass
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from ...frozen import dataclass
 from ...ledger import Entry
 from ...values.answer import Fact
 from ...values.decision import Finding

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from typing import Any
 
 from blake3 import blake3
+
+from ...frozen import dataclass
 
 _SIZE = 8  # bytes of a digest
 Replaced = tuple[Any, str, Any]  # an owner (a class or a module), a name in it, and what takes its place

@@ -1,0 +1,18 @@
+"""
+`dataclass`, whose `frozen` mypy holds and Python does not.
+
+A frozen dataclass of the standard library is made with a call for each field, and a request makes three hundred of
+them: 7 % of its processor time. It is compared and hashed alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass as dataclass
+else:
+
+    def dataclass(kind: type | None = None, /, *, frozen: bool = False, eq: bool = True, **options: Any) -> Any:
+        return dataclasses.dataclass(kind, eq=eq, unsafe_hash=frozen and eq, **options)

@@ -42,11 +42,12 @@ from .bench_load import Upstream, connected
 SIZES = {"2 kB": 2_000, "50 kB": 50_000, "500 kB": 500_000, "5 MB": 5_000_000}
 CLIENTS = (1, 20)
 EVENTS = 300  # of one stream
-BARE, LINE, OURS, UNNAMED, OTHER = "mitmdump", "one line that streams", "Patchbay", "Patchbay, no ids", "LiteLLM"
-STREAMS = [BARE, LINE, OURS]  # LiteLLM writes every event anew, so that none can be followed
+BARE, LINE, OURS, UNNAMED = "mitmdump", "one line that streams", "Patchbay", "Patchbay, no ids"
+STREAMS = [BARE, LINE, OURS]
 TABLE = ROOT / "docs" / "bench.md"
 _LINE = "def responseheaders(flow): flow.response.stream = True\n"
 _PATH = "/v1/chat/completions"
+_PEERS = "scripts/bench --peers measures other gateways; more with --peers --help"
 
 
 @dataclass(frozen=True)
@@ -94,24 +95,6 @@ def mitmdump(name: str, folder: Path, upstream: str, *arguments: str) -> Iterato
 
 
 @contextmanager
-def litellm(folder: Path, upstream: str) -> Iterator[Setup]:
-    """Install LiteLLM's proxy into a folder of its own, once, and run it with one model on *upstream*."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "patchbay" / "litellm"
-    if not (home / "bin" / "litellm").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        subprocess.run([str(home / "bin" / "pip"), "install", "-q", "litellm[proxy]"], check=True)
-    entry = {"model": "openai/bench", "api_base": f"{upstream}/v1", "api_key": "sk-bench"}
-    settings = folder / "litellm.yaml"
-    general = {"dangerously_permit_weak_or_unset_master_key": True}  # it only listens on this machine
-    model = {"model_name": "bench", "litellm_params": entry}
-    settings.write_text(json.dumps({"model_list": [model], "general_settings": general}))
-    port = free_port()
-    where = ["--host", "127.0.0.1", "--port", str(port)]
-    with running([str(home / "bin" / "litellm"), "--config", str(settings), *where], port) as pid:
-        yield Setup(OTHER, port, pid)
-
-
-@contextmanager
 def running(command: Sequence[str], port: int) -> Iterator[int]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -133,7 +116,7 @@ async def _listening(port: int) -> None:
     raise RuntimeError("a proxy does not listen")
 
 
-def setups(stack: ExitStack, folder: Path, upstream: str, *, other: bool) -> list[Setup]:
+def setups(stack: ExitStack, folder: Path, upstream: str) -> list[Setup]:
     """Start everything that is measured."""
     line = folder / "line.py"
     line.write_text(_LINE)
@@ -144,8 +127,6 @@ def setups(stack: ExitStack, folder: Path, upstream: str, *, other: bool) -> lis
     ours = stack.enter_context(proxy(folder / "patchbay", text, "-q", mode=f"reverse:{upstream}"))
     found.append(Setup(OURS, ours.port, ours.process.pid, "x-session-id: bench-%d\r\n"))
     found.append(Setup(UNNAMED, ours.port, ours.process.pid))
-    if other:
-        found.append(stack.enter_context(litellm(folder, upstream)))
     return found
 
 
@@ -408,8 +389,8 @@ def main() -> int:
     rounds, seconds = (2, 0.3) if options.quick else (options.rounds, options.seconds)
     requests, processor, streams, moves, identities, sdks, after = (Figures() for _ in range(7))
     identity(identities, rounds * 3)
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack, _upstream() as url:
-        found = setups(stack, Path(name), url, other=options.litellm)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack, simulated_upstream() as url:
+        found = setups(stack, Path(name), url)
         asyncio.run(measured(found, requests, processor, rounds, seconds))
         asyncio.run(streamed([setup for setup in found if setup.name in STREAMS], streams, rounds))
         line = next(setup for setup in found if setup.name == LINE)
@@ -431,7 +412,7 @@ def main() -> int:
 
 
 @contextmanager
-def _upstream() -> Iterator[str]:
+def simulated_upstream() -> Iterator[str]:
     """Run the provider in a process of its own, so that its work is not taken for the client's."""
     code = "import asyncio; from scripts.bench import serving; asyncio.run(serving(lambda url: print(url, flush=True)))"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -512,14 +493,11 @@ def _plain(figures: Figures, names: Sequence[str]) -> Iterator[str]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, epilog=_PEERS)
     parser.add_argument("--quick", action="store_true", help="two short rounds, to see that it runs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each throughput figure in each round")
     parser.add_argument("--write", action="store_true", help="write docs/bench.md")
-    parser.add_argument(
-        "--litellm", action="store_true", help="install LiteLLM's proxy into the cache folder; measure it too"
-    )
     parser.add_argument(
         "--instructions", action="store_true", help="count instructions instead; more with --instructions --help"
     )

@@ -17,7 +17,7 @@ ADDON = Path(__file__).parent.parent / "addon"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
-        "needs body bounded keyed given_text json_splice content_coding secret_patterns logins form_data"
+        "needs body bounded frozen keyed given_text json_splice content_coding secret_patterns logins form_data"
         " media_types visible_text".split()
     ),
     frozenset({"values"}),

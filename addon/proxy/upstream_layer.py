@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
@@ -51,41 +52,42 @@ class PatchbayLayer(ConnectionLayer):
     def _carries(self, event: events.DataReceived) -> PatchbayStream | None:
         """Return the stream whose answer *event* goes on with, where its chunks can be read at once."""
         upstream = self.upstreams.get(event.connection)
-        if upstream is None or type(upstream.http) is not http1.PatchbayHttp1Client:
+        if upstream is None or type(reading := upstream.http) is not http1.PatchbayHttp1Client:
+            return None
+        if reading.state != reading.read_body or self._paused or self.debug:
             return None
         if type(self.connections.get(event.connection)) is not mitm.HttpClient:
             return None  # what comes is still encrypted, or in a tunnel
-        reading = upstream.http
         stream = self.streams.get((reading.stream_id or 0) % ATTEMPT)
-        if type(stream) is not PatchbayStream or reading.state != reading.read_body or self._paused or self.debug:
-            return None
-        return stream
+        return stream if type(stream) is PatchbayStream else None
 
     def _read(self, event: events.DataReceived, stream: PatchbayStream) -> Commands:
         reading = self.upstreams[event.connection].http
         assert type(reading) is http1.PatchbayHttp1Client and reading.stream_id is not None
         reading.buf += event.data
         data = reading.take_chunks()
-        if data:
+        if data and stream.in_lane(reading.stream_id):
+            yield from self._carried(stream, data)
+        elif data:
             yield from self.event_to_child(stream, mitm.ResponseData(reading.stream_id, data))
         if reading.buf or not data:
             yield from _joined(super()._handle_event(events.DataReceived(event.connection, b"")))
 
-    def _carried(self, stream: PatchbayStream, data: bytes) -> Commands:
-        """Hand *data*, a chunk of an answer that streams, to the client without the stream's states."""
+    def _carried(self, stream: PatchbayStream, data: bytes) -> Iterable[commands.Command]:
+        """Return what hands *data*, a chunk of an answer that streams, to the client past the stream's states."""
         out, client = stream.carry(data), self.context.client
         if not isinstance(out, bytes):
-            yield from super().event_to_child(stream, out)
-            return
-        if not out:
-            return
+            return super().event_to_child(stream, out)
         above = self.connections[client]
         if type(above) is http1.PatchbayHttp1Server:
-            yield commands.SendData(client, above.framed(out))
-            return
-        yield from super().event_to_child(above, mitm.ResponseData(stream.stream_id, out))
-        if client.alpn == b"h2" and (following := stream.carried(len(out))):
-            yield from super().event_to_child(stream, following)
+            return (commands.SendData(client, above.framed(out)),) if out else ()
+        return self._handed(stream, above, out)
+
+    def _handed(self, stream: PatchbayStream, above: layer.Layer, out: bytes) -> Commands:
+        if out:
+            yield from super().event_to_child(above, mitm.ResponseData(stream.stream_id, out))
+            if following := stream.carried(len(out)):
+                yield from super().event_to_child(stream, following)
 
     def _and_retry(self, following: Commands) -> Commands:
         yield from following
@@ -96,8 +98,8 @@ class PatchbayLayer(ConnectionLayer):
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
     def event_to_child(self, child: layer.Layer | mitm.HttpStream, event: events.Event) -> Commands:
-        if type(event) is mitm.ResponseData and type(child) is PatchbayStream and child.in_lane(event):
-            return self._carried(child, event.data)
+        if type(event) is mitm.ResponseData and type(child) is PatchbayStream and child.in_lane(event.stream_id):
+            return cast("Commands", self._carried(child, event.data))
         if type(event) in _BEGINNINGS and not isinstance(child, mitm.HttpStream):
             http1.adopt(child)
         if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > http1.HEAD:

@@ -158,15 +158,15 @@ class PatchbayStream(UpstreamAttempt):
                 return
         yield from super()._handle_event(event)
 
-    def in_lane(self, event: mitm.ResponseData) -> bool:
-        """Whether *event* may be carried: the answer streams as it came, and nothing waits in the stream."""
+    def in_lane(self, stream_id: int) -> bool:
+        """Whether a chunk for *stream_id* may be carried: the answer streams as it came, and nothing waits in it."""
         return (
             self._paused is None
             and self.upstream_open
             and self.server_state == self.state_stream_response_body
             and self.answer_filter is not None
             and not (self.answer_filter.is_encoded or self.answering)
-            and event.stream_id == self.wire_id
+            and stream_id == self.wire_id
             and self.driver is not None
             and self.flow.response is not None
             and self.flow.response.stream is True
@@ -194,10 +194,10 @@ class PatchbayStream(UpstreamAttempt):
             return OffLane(self.stream_id, partial(_raise, e))  # there it ends the exchange, as any failure inside
 
     def carried(self, size: int) -> OffLane | None:
-        """Note that *size* bytes were handed to an HTTP/2 client; return what follows where it takes too little."""
+        """Note that *size* bytes were handed on; return what follows where an HTTP/2 client takes too little."""
         self.backlog += size
         driver = self.driver
-        if driver is None or self.backlog <= BACKLOG:
+        if driver is None or self.backlog <= BACKLOG or self.context.client.alpn != b"h2":
             return None
         return OffLane(self.stream_id, lambda: self._wait_for_window(driver))
 

@@ -41,7 +41,7 @@ def _heard(sent: bytes, cuts: list[int], client: Version, *, in_lane: bool, whol
     """Return what the client got of *sent*, which came in pieces that end at *cuts*, and what the driver was told."""
     with pytest.MonkeyPatch.context() as patch:
         if not in_lane:
-            patch.setattr(PatchbayStream, "in_lane", lambda self, event: False)
+            patch.setattr(PatchbayStream, "in_lane", lambda self, stream_id: False)
         rig = Rig(client, "h1")
         rig.streams = not whole
         rig.ask()

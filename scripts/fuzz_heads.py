@@ -1,11 +1,13 @@
 """
 Heads of HTTP/1, whole and damaged, read by the step `heads` and by mitmproxy itself: every result is compared.
 
-A head is put together from pieces that clients and providers send and from wrong ones, and damaged at random.
+A head is put together from pieces that clients and providers send and from wrong ones, or is one of theirs as it is;
+both are damaged at random.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
 import time
@@ -39,10 +41,47 @@ _VALUES = (
     b"x" * 300,
 )  # fmt: skip
 _ASKED = ("content-length", b"Content-Length", "TRANSFER-ENCODING", "host", "accept", "x-y", "n\xe4me", "", b"\xff")
+_SENT = (
+    b"POST /v1/messages?beta=true HTTP/1.1\nhost: 127.0.0.1:8080\nAccept: application/json\n"
+    b"X-Stainless-Retry-Count: 0\nX-Stainless-Lang: js\nX-Stainless-OS: Linux\nX-Stainless-Runtime: node\n"
+    b"anthropic-version: 2023-06-01\nanthropic-beta: claude-code-20250219,interleaved-thinking-2025-05-14\nx-app: cli\n"
+    b"User-Agent: claude-cli/2.0.0 (external, cli)\nContent-Type: application/json\nAuthorization: Bearer any\n"
+    b"Connection: keep-alive\nAccept-Encoding: gzip, deflate, br, zstd\nContent-Length: 20480",
+    b"POST /v1/responses HTTP/1.1\nhost: 127.0.0.1:8080\nauthorization: Bearer any\nversion: 0.60.0\n"
+    b"session_id: 0199c0de-0000-7000-8000-000000000000\noriginator: codex_cli_rs\naccept: text/event-stream\n"
+    b"content-type: application/json\nuser-agent: codex_cli_rs/0.60.0 (Linux; x86_64) xterm\ncontent-length: 9731",
+    b"POST /v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse HTTP/1.1\nx-goog-api-key: any\n"
+    b"Content-Type: application/json\nUser-Agent: GeminiCLI/0.9.0 (linux; x64)\nAccept: */*\nAccept-Language: *\n"
+    b"Sec-Fetch-Mode: cors\nAccept-Encoding: br, gzip, deflate\nHost: 127.0.0.1:8080\nConnection: keep-alive\n"
+    b"Transfer-Encoding: chunked",
+    b"GET /v1/realtime?model=gpt-realtime HTTP/1.1\nHost: api.openai.com\nUpgrade: websocket\nConnection: Upgrade\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Version: 13\nAuthorization: Bearer any",
+)
+_ANSWERED = (
+    b"HTTP/1.1 200 OK\nDate: Thu, 26 Nov 2026 10:00:00 GMT\nContent-Type: text/event-stream; charset=utf-8\n"
+    b"Transfer-Encoding: chunked\nConnection: keep-alive\nCache-Control: no-cache\nrequest-id: req_011CXYZ\n"
+    b"anthropic-ratelimit-unified-status: allowed\nServer: cloudflare\nCF-RAY: 9a1-FRA",
+    b"HTTP/1.1 429 Too Many Requests\ncontent-type: application/json\ncontent-length: 240\nretry-after: 12\n"
+    b"x-ratelimit-remaining-requests: 0\nset-cookie: __cf_bm=a; path=/; HttpOnly\nset-cookie: _cfuvid=b; path=/\n"
+    b'alt-svc: h3=":443"; ma=86400',
+    b"HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+)
 
 
 def head(chance: random.Random, *, answer: bool) -> list[bytes]:
     """Return the lines of a request's head, or of an answer's."""
+    if chance.random() < 0.3:
+        lines = chance.choice(_ANSWERED if answer else _SENT).split(b"\n")
+        for _ in range(chance.randrange(3)):
+            at, other = chance.randrange(len(lines)), chance.choice(lines)
+            lines[at] = chance.choice((_damaged(lines[at], chance), other, b" " + other, lines[at].swapcase()))
+    else:
+        lines = _put_together(chance, answer=answer)
+    return [line for line in lines if line] or [b"x"]
+
+
+def _put_together(chance: random.Random, *, answer: bool) -> list[bytes]:
     pick = chance.choice
     first: tuple[bytes, ...] = (pick(_METHODS), pick(_TARGETS), pick(_VERSIONS))
     if answer:
@@ -63,7 +102,7 @@ def head(chance: random.Random, *, answer: bool) -> list[bytes]:
     if chance.random() < 0.2:
         at = chance.randrange(len(lines))
         lines[at] = _damaged(lines[at], chance)
-    return [line for line in lines if line] or [b"x"]
+    return lines
 
 
 def _damaged(line: bytes, chance: random.Random) -> bytes:
@@ -83,7 +122,7 @@ def _state(message: Any) -> Any:
         return message
     held = dict(vars(message.data), timestamp_start=0)
     held["headers"] = held["headers"].fields
-    return type(message), type(message.data), sorted(vars(message)), sorted(held.items()), message.stream
+    return type(message), type(message.data), sorted(vars(message)), list(held.items()), message.stream
 
 
 def difference(lines: list[bytes], *, answer: bool) -> str:
@@ -137,8 +176,10 @@ def run(count: int, seed: int) -> list[str]:
 
 
 def main() -> int:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30)
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("count", type=int, nargs="?", default=1_000_000)
+    asked.add_argument("seed", type=int, nargs="?", default=random.randrange(1 << 30))
+    count, seed = vars(asked.parse_args()).values()
     began, part = time.monotonic(), max(1, count // 20)
     sizes = [part] * (count // part) + ([count % part] if count % part else [])
     with ProcessPoolExecutor() as processes:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from mitmproxy import http
-from mitmproxy.coretypes import multidict
+from mitmproxy.coretypes import multidict, serializable
 from mitmproxy.net import check
 from mitmproxy.net.http import http1, url, validate
 from mitmproxy.net.http.http1 import read
@@ -23,17 +23,17 @@ from mitmproxy.utils import strutils, typecheck
 from .host_step import HostStep
 
 _VERSIONS = frozenset((b"HTTP/1.1", b"HTTP/1.0"))
-_NAMES = 1 << 10  # names of fields that are remembered as valid
+_NAMES = 1 << 10  # names of fields that are remembered as plain
 _LONGEST = 128  # bytes of such a name, or of an authority that is remembered
 _new = object.__new__
-_valid_names: dict[bytes, bytes] = {}  # as it was sent → in lower case
+_plain_names: set[bytes] = set()  # as they were sent
 _THEIRS: dict[str, Callable[..., Any]] = {
     "request line": read._read_request_line,
     "response line": read._read_response_line,
     "validate": validate.validate_headers,
     "size": read.expected_http_body_size,
     "authority": url.parse_authority,
-    "types": http.MessageData.__post_init__,
+    "types": getattr(http.MessageData, "__post_init__", lambda self: None),  # not there under python -O
     "get": http.Headers.get,
     "get_all": http.Headers.get_all,
     "contains": http.Headers.__contains__,  # it, and `get`, ask `__getitem__`
@@ -44,37 +44,38 @@ _THEIRS: dict[str, Callable[..., Any]] = {
 # -- look-ups ----------------------------------------------------------------------------------------------------------
 
 
-def _key(name: str | bytes) -> bytes:
-    return strutils.always_bytes(name, "utf-8", "surrogateescape").lower()
-
-
 def _get_all(self: http.Headers, name: str | bytes) -> list[str]:
-    key = _key(name)
-    size = len(key)
-    return [
-        value.decode("utf-8", "surrogateescape")
-        for sent, value in self.fields
-        if len(sent) == size and (sent == key or sent.lower() == key)
-    ]
+    if type(self) is http.Headers:
+        try:
+            key = bytes.lower(name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name)
+            size = len(key)
+            return [
+                value.decode("utf-8", "surrogateescape")
+                for sent, value in self.fields
+                if len(sent) == size and sent.lower() == key
+            ]
+        except (AttributeError, TypeError):
+            pass  # fields of other types, or such a name: mitmproxy says what is wrong
+    return _THEIRS["get_all"](self, name)  # type: ignore[no-any-return]
 
 
-def _get(self: http.Headers, name: str | bytes, default: Any = None) -> Any:
-    found = _get_all(self, name)
-    if len(found) == 1:
-        return found[0]
+def _get(self: http.Headers, key: str | bytes, default: Any = None) -> Any:
+    if type(self) is not http.Headers:
+        return _THEIRS["get"](self, key, default)
+    found = _get_all(self, key)
     return ", ".join(found) if found else default
 
 
-def _contains(self: http.Headers, name: str | bytes) -> bool:
-    key = _key(name)
-    size = len(key)
-    return any(len(sent) == size and sent.lower() == key for sent, _ in self.fields)
+def _contains(self: http.Headers, key: str | bytes) -> bool:
+    if type(self) is not http.Headers:
+        return _THEIRS["contains"](self, key)  # type: ignore[no-any-return]
+    return bool(_get_all(self, key))
 
 
-def _getitem(self: http.Headers, name: str | bytes) -> str:
-    found = _get_all(self, name)
+def _getitem(self: http.Headers, key: str | bytes) -> str:
+    found = _get_all(self, key) if type(self) is http.Headers else None
     if not found:
-        raise KeyError(name)
+        return _THEIRS["getitem"](self, key)  # type: ignore[no-any-return]
     return ", ".join(found)
 
 
@@ -132,54 +133,56 @@ def _read_response_head(lines: list[bytes]) -> http.Response:
 
 
 def _validate_headers(message: http.Message) -> None:
-    length = None
-    for name, value in message.headers.fields:
-        lower = _valid_names.get(name) or _lower(name)
-        if lower is None or lower == b"transfer-encoding" or (lower == b"content-length" and length is not None):
-            _THEIRS["validate"](message)
-            return
-        if lower == b"content-length":
-            length = value
-    if length is not None:
-        validate.parse_content_length(length)
-
-
-def _lower(name: bytes) -> bytes | None:
-    """Return *name* in lower case, None where it is no name of a field."""
-    if not validate._valid_header_name.match(name):
-        return None
-    lower = name.lower()
-    if len(name) <= _LONGEST:
-        if len(_valid_names) >= _NAMES:
-            _valid_names.clear()
-        _valid_names[name] = lower
-    return lower
+    lengths = _lengths(message.headers.fields)
+    if lengths is None:
+        _THEIRS["validate"](message)
+    elif lengths:
+        validate.parse_content_length(lengths[0])
 
 
 def _expected_http_body_size(request: http.Request, response: http.Response | None = None) -> int | None:
     if response:
         status, method = response.data.status_code, request.data.method.upper()
-        if status < 200 or status in (204, 304) or method in (b"HEAD", b"CONNECT"):
-            found: int | None = _THEIRS["size"](request, response)
-            return found
-    length = None
-    for name, value in (response or request).data.headers.fields:
-        size = len(name)
-        if size == 14 and name.lower() == b"content-length":
-            if length is not None:
-                return _THEIRS["size"](request, response)  # type: ignore[no-any-return]
-            length = value
-        elif size == 17 and name.lower() == b"transfer-encoding":
+        if method in (b"HEAD", b"CONNECT") or 100 <= status <= 199 or status in (204, 304):
             return _THEIRS["size"](request, response)  # type: ignore[no-any-return]
-    if length:
-        return validate.parse_content_length(length.decode("utf-8", "surrogateescape"))
+    lengths = _lengths((response or request).headers.fields)
+    if lengths is None:
+        return _THEIRS["size"](request, response)  # type: ignore[no-any-return]
+    if lengths and lengths[0]:
+        return validate.parse_content_length(lengths[0].decode("utf-8", "surrogateescape"))
     return -1 if response else 0
 
 
+def _lengths(fields: Iterable[tuple[bytes, bytes]]) -> list[bytes] | None:
+    """Return the only Content-Length, or none; None where there are more, a transfer coding, or what is no name."""
+    found = []
+    try:
+        for name, value in fields:
+            if name in _plain_names:
+                continue
+            if name.lower() == b"content-length":
+                found.append(value)
+            elif not _is_plain(name):
+                return None
+    except (AttributeError, TypeError):
+        return None  # fields of other types
+    return found if len(found) < 2 else None
+
+
+def _is_plain(name: bytes) -> bool:
+    """Whether *name* is valid and says nothing of the body's length."""
+    plain = validate._valid_header_name.match(name) and name.lower() != b"transfer-encoding"
+    if plain and len(name) <= _LONGEST:
+        if len(_plain_names) >= _NAMES:
+            _plain_names.clear()
+        _plain_names.add(name)
+    return bool(plain)
+
+
 def _parse_authority(authority: Any, check: bool) -> tuple[str, int | None]:
-    if len(authority) > _LONGEST:
-        return _THEIRS["authority"](authority, check)  # type: ignore[no-any-return]
-    return _known_authority(authority, check)
+    if type(authority) in (str, bytes) and len(authority) <= _LONGEST:
+        return _known_authority(authority, check)
+    return _THEIRS["authority"](authority, check)  # type: ignore[no-any-return]
 
 
 @lru_cache(256)
@@ -233,18 +236,6 @@ HEADS = HostStep(
         (layers, "validate_headers", _validate_headers),
         (url, "parse_authority", _parse_authority),
     ),
-    known=(
-        read._read_request_line,
-        read._read_response_line,
-        http.Headers,
-        multidict._MultiDict,
-        http.RequestData,
-        http.ResponseData,
-        http.Request.__init__,
-        http.Response.__init__,
-        validate.parse_content_length,
-        typecheck.check_option_type,
-        check,
-    ),
-    written_for="6a70de0125987990",
+    known=(http, multidict, serializable, read, validate, url, check, strutils, typecheck),
+    written_for="e4163a7de7aa13c4",
 )

@@ -14,6 +14,7 @@ import hpack
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import StreamEnded
+from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from hyperframe.frame import GoAwayFrame
 from mitmproxy import master, optmanager
@@ -94,7 +95,7 @@ _READ_BY: Mapping[str, tuple[tuple[type, str], ...]] = {
         (server.ConnectionHandler, "transports client"),
         (server.ConnectionIO, "handler reader writer"),
     ),
-    "http1": ((ReceiveBuffer, "_data"),),
+    "http1": ((ReceiveBuffer, "_data"), (ChunkedReader, "_bytes_in_chunk _reading_trailer")),
     "option_defaults": (
         (proxyserver.Proxyserver, "servers"),
         (optmanager.OptManager, "_options"),
@@ -143,7 +144,8 @@ def _names() -> None:
         for name in names.split():
             _demand(name in held, f"{owner.__name__}.{name} is gone")
     _demand("ReplayHandler" in replays, "replays are not made by clientplayback.ReplayHandler")
-    own_classes = upstream_stream.PatchbayStream.__mro__[:3]
+    classes = upstream_stream.PatchbayStream.__mro__
+    own_classes = classes[: classes.index(mitm.HttpStream)]
     ours = {name for owner in own_classes for name in vars(owner) if not name.startswith("__")}
     taken = ours & set(dir(mitm.HttpStream)) - {name for _, name, _ in _RELIED_ON}
     _demand(not taken, f"HttpStream has names of its own that we use: {', '.join(sorted(taken))}")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Generator
 from typing import Any
 
+from h11._readers import ChunkedReader
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import (
@@ -26,7 +27,6 @@ _PROTOCOL = b"HTTP/1."  # an answer begins so, behind blank lines at most
 _STATUS_LINE = len(b"HTTP/1.1 100 ")
 _NO_TRAILERS = frozenset((b"transfer-encoding", b"content-length", b"host", b"trailer", b"content-encoding", b"te"))
 _EndOfMessage: Any = _http1.h11.EndOfMessage  # of the library that mitmproxy reads with
-_ChunkedReader: Any = _http1.h11._readers.ChunkedReader
 _LAST_CHUNK, _END = b"0\r\n", b"0\r\n\r\n"
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")  # the head of one without extensions
 
@@ -47,6 +47,11 @@ class _Trailers(Http1Connection):
     """Reads the trailers of a chunked message, and writes those of the message it sends."""
 
     trailers: http.Headers | None = None
+
+    def handle_event(self, event: events.Event) -> Commands:
+        """Without the generator that stands for a pause: nothing here asks for one."""
+        following: Commands = super().handle_event(event) if self.debug else self._handle_event(event)
+        return following
 
     def read_body(self, event: events.Event) -> Commands:
         reader = self.body_reader
@@ -87,14 +92,14 @@ class _Reader:
     """Reads a body with mitmproxy's reader, and keeps its trailers, on which mitmproxy raises."""
 
     def __init__(self, theirs: Any) -> None:
-        self._theirs = theirs
+        self.theirs = theirs
         self.trailers: list[tuple[bytes, bytes]] = []
 
     def __call__(self, buffer: Any) -> Any:
-        return self._without_trailers(self._theirs(buffer))
+        return self._without_trailers(self.theirs(buffer))
 
     def read_eof(self) -> Any:
-        return self._without_trailers(self._theirs.read_eof())
+        return self._without_trailers(self.theirs.read_eof())
 
     def _without_trailers(self, event: Any) -> Any:
         if isinstance(event, _EndOfMessage) and event.headers:
@@ -160,8 +165,8 @@ class PatchbayHttp1Client(_Trailers, Http1Client):
         It is empty where the body has no chunks or its reader is amid one; what is odd is left to the reader as well.
         """
         reader: Any = self.body_reader
-        theirs = reader._theirs if type(reader) is _Reader else reader
-        if type(theirs) is not _ChunkedReader or theirs._bytes_in_chunk or theirs._reading_trailer:
+        theirs = reader.theirs if type(reader) is _Reader else reader
+        if type(theirs) is not ChunkedReader or theirs._bytes_in_chunk or theirs._reading_trailer:
             return b""
         data, at, found = self.buf._data, 0, []
         while (head := _CHUNK.match(data, at)) and (size := int(head[1], 16)):

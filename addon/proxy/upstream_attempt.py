@@ -22,7 +22,7 @@ from .upstream_connections import Commands, ConnectingStream, ConnectionLayer
 ATTEMPT = 1 << 40
 ALIVE = 120.0  # seconds after which an exchange without a bound shows that its connection is not idle
 RESENDS = 3  # times that a request goes again because its upstream had not processed it
-_GATED = (mitm.RequestHeaders, mitm.RequestData, mitm.ResponseHeaders, mitm.ResponseData)
+_GATED = frozenset({mitm.RequestHeaders, mitm.RequestData, mitm.ResponseHeaders, mitm.ResponseData})
 
 
 class Timer(commands.RequestWakeup):
@@ -41,6 +41,7 @@ def no_commands() -> Commands:
 class UpstreamAttempt(ConnectingStream):
     """mitmproxy's stream, an attempt at a time; without a driver or Passthrough at `flow.patchbay`, nothing leaves."""
 
+    flow: Any = None  # until its head has come
     attempt = 1
     upstream_open = False  # the present attempt's answer has not ended yet
     timer: Timer | None = None
@@ -50,11 +51,11 @@ class UpstreamAttempt(ConnectingStream):
 
     @property
     def attached(self) -> ExchangeDriver | Passthrough | None:
-        return getattr(getattr(self, "flow", None), "patchbay", None)
+        return getattr(self.flow, "patchbay", None)
 
     @property
     def driver(self) -> ExchangeDriver | None:
-        attached = self.attached
+        attached = getattr(self.flow, "patchbay", None)
         return None if isinstance(attached, Passthrough) else attached
 
     @property
@@ -73,18 +74,13 @@ class UpstreamAttempt(ConnectingStream):
         assert isinstance(found, ConnectionLayer)
         return found
 
-    def _on_the_wire(self, generator: Commands) -> Commands:
-        reply = None
-        while True:
-            try:
-                command = generator.send(reply)
-            except StopIteration:
-                return
-            if isinstance(command, mitm.SendHttp) and isinstance(command.event, _GATED):
-                command = self._gated(command)
-            elif isinstance(command, mitm.HttpErrorHook) and command.flow.error:
-                command.flow.error.msg = discreet(command.flow.error.msg)
-            reply = yield command
+    def _on_the_wire(self, command: commands.Command) -> commands.Command:
+        """Return *command* of this stream as it may leave."""
+        if type(command) is mitm.SendHttp:
+            return self._gated(command) if type(command.event) in _GATED else command
+        if isinstance(command, mitm.HttpErrorHook) and command.flow.error:
+            command.flow.error.msg = discreet(command.flow.error.msg)
+        return command
 
     def _gated(self, command: mitm.SendHttp) -> mitm.SendHttp:
         """Put the wire copy in the place of what would leave. The one gate: without a driver, nothing goes upstream."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
@@ -18,9 +18,9 @@ from .upstream_connections import ClientHttp2, Commands, ConnectionLayer, unende
 from .upstream_stream import PatchbayStream
 
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
-_UPWARDS = (
+_UPWARDS = frozenset({
     mitm.RequestHeaders, mitm.RequestData, mitm.RequestTrailers, mitm.RequestEndOfMessage, mitm.RequestProtocolError,
-)  # fmt: skip
+})  # fmt: skip
 _BEGINNINGS = frozenset({events.Start, mitm.RequestHeaders})
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -97,19 +97,23 @@ class PatchbayLayer(ConnectionLayer):
         self.streams[stream_id] = PatchbayStream(self.context.fork(), stream_id)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
-    def event_to_child(self, child: layer.Layer | mitm.HttpStream, event: events.Event) -> Commands:
-        if type(event) is mitm.ResponseData and type(child) is PatchbayStream and child.in_lane(event.stream_id):
-            return cast("Commands", self._carried(child, event.data))
-        if type(event) in _BEGINNINGS and not isinstance(child, mitm.HttpStream):
+    def event_to_child(self, child: layer.Layer | mitm.HttpStream, event: Any) -> Commands:
+        kind = type(event)
+        if isinstance(child, mitm.HttpStream):
+            if kind is mitm.ResponseData and type(child) is PatchbayStream and child.in_lane(event.stream_id):
+                return cast("Commands", self._carried(child, event.data))
+            return super().event_to_child(child, event)
+        if kind in _BEGINNINGS:
             http1.adopt(child)
-        if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > http1.HEAD:
-            return _refuse_endless_head(child)
-        if isinstance(event, _UPWARDS) and not isinstance(child, mitm.HttpStream):
+        if kind in _UPWARDS:
             stream = self.streams.get(event.stream_id)
-            if isinstance(stream, PatchbayStream) and stream.attempt > 1:
+            if type(stream) is PatchbayStream and stream.attempt > 1:
                 event = replace(event, stream_id=stream.wire_id)
-        elif isinstance(event, mitm.ResponseHeaders) and isinstance(child, Http1Server) and child.request:
-            event = replace(event, response=_framed(child.request, event))
+        elif isinstance(child, Http1Server):
+            if isinstance(event, events.DataReceived) and len(child.buf) > http1.HEAD:
+                return _refuse_endless_head(child)
+            if isinstance(event, mitm.ResponseHeaders) and child.request:
+                event = replace(event, response=_framed(child.request, event))
         return super().event_to_child(child, event)
 
 

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from mitmproxy import flow, http
@@ -31,7 +30,8 @@ from ..values.decision import Refusal
 from . import header_fields, misdirected, own_responses
 from .answer_filter import AnswerFilter
 from .exchange_driver import ExchangeDriver
-from .upstream_attempt import UpstreamAttempt, no_commands
+from .stream_lane import LaneStream, OffLane
+from .upstream_attempt import no_commands
 from .upstream_connections import Commands, Lost, Unprocessed
 
 logger = logging.getLogger(__name__)
@@ -81,18 +81,9 @@ class Pause:
     over: Callable[[], bool] | None = None
 
 
-@dataclass
-class OffLane(HttpEvent):
-    """What follows a chunk that was carried: *following* returns the commands of the stream."""
-
-    following: Callable[[], Commands]
-
-
-class PatchbayStream(UpstreamAttempt):
+class PatchbayStream(LaneStream):
     """One client request, through all of its attempts."""
 
-    answering = False  # an answer of ours is on its way
-    answer_filter: AnswerFilter | None = None  # of the present attempt's answer
     held: list[events.Event] | None = None
     kept: tuple[list[events.Event], Any] | None = None  # the last whole answer of an earlier attempt, and its lease
     hold_until = 0.0  # until when an answer is held at most
@@ -117,81 +108,59 @@ class PatchbayStream(UpstreamAttempt):
 
     def _handle_event(self, event: events.Event) -> Commands:
         try:
-            yield from self._on_the_wire(self._dispatch(event))
+            generator, reply = self._dispatch(event), None
+            while True:
+                try:
+                    command = generator.send(reply)
+                except StopIteration:
+                    break
+                reply = yield self._on_the_wire(command)
         except Exception as e:
             # mitmproxy would log this and leave the client hanging; the message could quote a header, so only its type
             logger.error("an exchange failed inside: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
             yield from self._fail(Refusal(502, "patchbay_failed", "Patchbay could not carry this request"))
-        if self.state_errored in (self.client_state, self.server_state) or self.server_state == self.state_done:
+        if self.timer and (
+            self.state_errored in (self.client_state, self.server_state) or self.server_state == self.state_done
+        ):
             self._disarm()  # a timer that still runs would keep the flow alive
 
     def _dispatch(self, event: events.Event) -> Commands:
-        if isinstance(event, events.Wakeup):
-            if event.command is self.timer:
-                yield from self._time_is_up(self.timer.what)
-            return
+        """Return what *event* leads to. No generator, as those it calls: each would be one more for every event."""
         kind, driver = type(event), self.driver
+        if kind in _DOWNWARDS:
+            assert isinstance(event, HttpEvent)
+            return self._from_upstream(event, driver)
+        if isinstance(event, events.Wakeup):
+            due = event.command is self.timer
+            return self._time_is_up(self.timer.what) if due and self.timer else no_commands()
         if isinstance(event, OffLane):
-            yield from event.following()
-            return
+            return event.following()
         if self.answering and kind in _BODY_UPWARDS:
-            return  # queued while the answer was made, which does without it
+            return no_commands()  # queued while the answer was made, which does without it
         if isinstance(event, mitm.RequestTrailers):
             attached = self.attached
             event.trailers = attached.redacted_heads.bare(event.trailers) if attached else http.Headers()
-        if isinstance(event, HttpEvent) and kind in _DOWNWARDS:
-            if event.stream_id != self.wire_id or self.answering or (driver and not self.upstream_open):
-                # of an attempt that was given up: it waited in the queue of a paused stream, or came in one piece
-                # with what made us answer ourselves
-                return
-            event.stream_id = self.stream_id  # mitmproxy's client side knows only this id
-            self.upstream_open = self.upstream_open and kind not in _UPSTREAM_ENDS
-            self.heard_at = time.monotonic()
-            filtering = self.answer_filter
-            if driver and filtering and isinstance(event, mitm.ResponseData) and not filtering.is_encoded:
-                event.data = filtering.plain(event.data)
-                if event.data:
-                    yield from self._report(event, driver)
-                return
-            if driver:
-                yield from self._filter(event, driver)
-                return
-        yield from super()._handle_event(event)
+        return self._as_mitmproxy(event)
 
-    def in_lane(self, stream_id: int) -> bool:
-        """Whether a chunk for *stream_id* may be carried: the answer streams as it came, and nothing waits in it."""
-        return (
-            self._paused is None
-            and self.upstream_open
-            and self.server_state == self.state_stream_response_body
-            and self.answer_filter is not None
-            and not (self.answer_filter.is_encoded or self.answering)
-            and stream_id == self.wire_id
-            and self.driver is not None
-            and self.flow.response is not None
-            and self.flow.response.stream is True
-            and not (self.debug or self.context.options.store_streamed_bodies)
-        )
-
-    def carry(self, data: bytes) -> bytes | OffLane:
-        """
-        Return what the client gets of *data*, a chunk that is `in_lane`, or what follows instead.
-
-        It is what the stream does with a chunk, in one call: no event, command or generator is made for it.
-        """
-        driver, filtering = self.driver, self.answer_filter
-        assert driver is not None and filtering is not None
+    def _from_upstream(self, event: HttpEvent, driver: ExchangeDriver | None) -> Commands:
+        if event.stream_id != self.wire_id or self.answering or (driver and not self.upstream_open):
+            # of an attempt that was given up: it waited in the queue of a paused stream, or came in one piece
+            # with what made us answer ourselves
+            return no_commands()
+        event.stream_id = self.stream_id  # mitmproxy's client side knows only this id
+        self.upstream_open = self.upstream_open and type(event) not in _UPSTREAM_ENDS
         self.heard_at = time.monotonic()
-        try:
-            data = filtering.plain(data)
-            if not data:
-                return b""
-            if driver.answered(Chunk(data)) == "cut":
-                return OffLane(self.stream_id, lambda: self._cut(driver, CROSSTALK))
-            data = driver.deliver(data)
-            return driver.client_body(data) if data else b""
-        except Exception as e:
-            return OffLane(self.stream_id, partial(_raise, e))  # there it ends the exchange, as any failure inside
+        if driver is None:
+            return self._as_mitmproxy(event)
+        filtering = self.answer_filter
+        if filtering and isinstance(event, mitm.ResponseData) and not filtering.is_encoded:
+            event.data = filtering.plain(event.data)
+            return self._report(event, driver) if event.data else no_commands()
+        return self._filter(event, driver)
+
+    def _as_mitmproxy(self, event: events.Event) -> Commands:
+        following: Commands = super()._handle_event(event)
+        return following
 
     def carried(self, size: int) -> OffLane | None:
         """Note that *size* bytes were handed on; return what follows where an HTTP/2 client takes too little."""
@@ -583,8 +552,3 @@ class PatchbayStream(UpstreamAttempt):
         if (yield from self.check_killed(True)):
             return
         yield from self.send_response()
-
-
-def _raise(error: Exception) -> Commands:
-    yield from ()
-    raise error

@@ -8,6 +8,7 @@ is found again when the chain of addons changes, or the children of one of them,
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import types
@@ -36,14 +37,14 @@ class Waiting:
 class _Cache:
     chain: list[object]
     parents: list[Any]
-    children: list[list[object]]
+    children: list[Any]
     handlers: dict[str, Handlers]
 
 
 def handlers(manager: Any, name: str) -> Handlers:
     """Return the addons of *manager* that have something under *name*, in the order in which they are called."""
     cache: _Cache | None = manager.__dict__.get(_CACHE)
-    if cache is None or cache.chain != manager.chain or _children(cache.parents) != cache.children:
+    if cache is None or cache.chain != manager.chain or [each.addons for each in cache.parents] != cache.children:
         cache = manager.__dict__[_CACHE] = _made(manager.chain)
     found = cache.handlers.get(name)
     if found is None:
@@ -113,11 +114,7 @@ async def _handle_lifecycle(self: Any, event: hooks.Hook) -> None:
 
 def _made(chain: list[Any]) -> _Cache:
     parents = [found for found in addonmanager.traverse(chain) if hasattr(found, "addons")]
-    return _Cache(list(chain), parents, _children(parents), {})
-
-
-def _children(parents: list[Any]) -> list[list[object]]:
-    return [list(found.addons) for found in parents]
+    return _Cache(list(chain), parents, [copy.copy(found.addons) for found in parents], {})
 
 
 def _found(chain: list[Any], name: str) -> Handlers:

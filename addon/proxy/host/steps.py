@@ -11,17 +11,31 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 
-from .contexts import CONTEXTS
-from .hook_dispatch import DISPATCH
 from .host_step import HostStep, Replaced
-from .http1_heads import HEADS
-from .inline_hooks import INLINE
 
 logger = logging.getLogger(__name__)
 
-STEPS: Mapping[str, HostStep] = {"dispatch": DISPATCH, "inline": INLINE, "contexts": CONTEXTS, "heads": HEADS}
+_PLACES = {
+    "dispatch": ("hook_dispatch", "DISPATCH"),
+    "inline": ("inline_hooks", "INLINE"),
+    "contexts": ("contexts", "CONTEXTS"),
+    "heads": ("http1_heads", "HEADS"),
+}
+
+
+def _of(module: str, name: str) -> HostStep | None:
+    """Return the step *name* of *module*; None where mitmproxy lacks a name that it uses."""
+    try:
+        found: HostStep = getattr(import_module(f".{module}", __package__), name)
+    except (ImportError, AttributeError):
+        return None
+    return found
+
+
+STEPS: Mapping[str, HostStep | None] = {name: _of(*place) for name, place in _PLACES.items()}
 SWITCH = "PATCHBAY_STOCK"
 _ABSENT = object()
 _put_on: list[Replaced] = []  # an owner, a name, and what it held itself
@@ -37,7 +51,7 @@ def install() -> Callable[[], None]:
     if _users == 1:
         for name, step in STEPS.items():
             if name not in left_off and _is_known(name, step):
-                _put(step.replaced)
+                _put(step.replaced if step else ())
     return cache(_remove)  # once: another addon may have put them on as well
 
 
@@ -61,15 +75,15 @@ def _left_off(switch: str) -> Iterable[str]:
     return names
 
 
-def _is_known(name: str, step: HostStep) -> bool:
+def _is_known(name: str, step: HostStep | None) -> bool:
     try:
-        found = step.digest()
-    except (OSError, TypeError, AttributeError) as e:
-        found = type(e).__name__
-    if found != step.written_for and name not in _told:
+        known = step is not None and step.digest() == step.written_for
+    except (OSError, TypeError, AttributeError):
+        known = False
+    if not known and name not in _told:
         _told.add(name)
         logger.info("mitmproxy is another than the one that the step %s was written for: its own way is used", name)
-    return found == step.written_for
+    return known
 
 
 def _put(rows: Iterable[Replaced]) -> None:

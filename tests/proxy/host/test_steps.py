@@ -12,6 +12,8 @@ from mitmproxy.test import taddons
 from patchbay.proxy.hooks import Patchbay
 from patchbay.proxy.host import steps
 
+STEPS = {name: step for name, step in steps.STEPS.items() if step}
+
 
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -23,7 +25,7 @@ def nothing_told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _rows() -> list[tuple[str, Any, str, Any]]:
-    return [(step, owner, name, by) for step, made in steps.STEPS.items() for owner, name, by in made.replaced]
+    return [(step, owner, name, by) for step, made in STEPS.items() for owner, name, by in made.replaced]
 
 
 def _held() -> list[Any]:
@@ -35,8 +37,8 @@ def _on() -> set[str]:
 
 
 def test_every_step_is_written_for_this_mitmproxy() -> None:
-    assert {name: step.digest() for name, step in steps.STEPS.items()} == {
-        name: step.written_for for name, step in steps.STEPS.items()
+    assert {name: step.digest() for name, step in STEPS.items()} == {
+        name: step.written_for for name, step in STEPS.items()
     }
 
 
@@ -84,7 +86,7 @@ def test_the_proxy_does_not_start_with_such_a_name(
 def test_where_mitmproxy_changed_its_own_way_stays_and_is_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, changed: str
 ) -> None:
-    owner, name, _ = steps.STEPS[changed].replaced[0]
+    owner, name, _ = STEPS[changed].replaced[0]
 
     def other(self: Any, *more: Any) -> None:
         pass
@@ -109,4 +111,14 @@ def test_where_there_is_no_source_its_own_way_stays(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("inspect.getsource", gone)
     take_off = steps.install()
     assert _on() == set()
+    take_off()
+
+
+@pytest.mark.parametrize("place", [("no_module", "DISPATCH"), ("hook_dispatch", "NO_STEP")])
+def test_a_step_that_misses_a_name_of_mitmproxys_is_not_put_on(
+    monkeypatch: pytest.MonkeyPatch, place: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(steps, "STEPS", {**steps.STEPS, "inline": steps._of(*place)})
+    take_off = steps.install()
+    assert _on() == set(STEPS) - {"inline"}
     take_off()

@@ -21,7 +21,7 @@ from mitmproxy import http
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import layer_rig, upstream_attempt, upstream_stream
+from patchbay.proxy import layer_rig, stream_lane, upstream_attempt, upstream_stream
 from patchbay.proxy.upstream_stream import PatchbayStream
 from patchbay.values.account import Timeouts
 from patchbay.values.answer import AnswerEvent, Chunk, End, Failure, Head, Overdue, Reaction
@@ -473,6 +473,6 @@ def _chunk(data: bytes) -> bytes:
 def patched(monkeypatch: Any) -> Clock:
     """Return a clock that the stream reads from now on."""
     clock = Clock()
-    for module in (upstream_stream, upstream_attempt):
+    for module in (upstream_stream, upstream_attempt, stream_lane):
         monkeypatch.setattr(module, "time", clock)
     return clock

@@ -33,5 +33,5 @@ CONTEXTS = HostStep(
         (optmanager._Option, "current", _current),
     ),
     known=(Context.__init__, optmanager._Option),
-    written_for="6670ef63a95d594b",
+    written_for=("6670ef63a95d594b",),  # 12.2.0 to 12.3.1
 )

@@ -152,5 +152,5 @@ DISPATCH = HostStep(
         addonmanager.AddonManager._iter_hooks,
         addonmanager.AddonManager.invoke_addon,
     ),
-    written_for="6d45306b6bdac7a3",
+    written_for=("6d45306b6bdac7a3",),  # 12.2.0 to 12.3.1
 )

@@ -15,11 +15,11 @@ Replaced = tuple[Any, str, Any]  # an owner (a class or a module), a name in it,
 
 @dataclass(frozen=True, slots=True)
 class HostStep:
-    """*known* is what else of mitmproxy it relies on; *written_for* is the `digest` that all of it had."""
+    """*known* is what else of mitmproxy it relies on; *written_for* has the digests of what it was tried with."""
 
     replaced: tuple[Replaced, ...]
     known: tuple[Any, ...]
-    written_for: str
+    written_for: tuple[str, ...]  # of releases, the oldest first
 
     def digest(self) -> str:
         """

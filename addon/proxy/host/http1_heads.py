@@ -237,5 +237,12 @@ HEADS = HostStep(
         (url, "parse_authority", _parse_authority),
     ),
     known=(http, multidict, serializable, read, validate, url, check, strutils, typecheck),
-    written_for="e4163a7de7aa13c4",
+    written_for=(
+        "609bbcb28cde707f",  # 12.2.0
+        "d44d5eaeb94e26ba",
+        "aefef4132bcc994c",
+        "e4163a7de7aa13c4",  # 12.2.3
+        "728a5f39ea332d76",
+        "b60feff4372c8e15",  # 12.3.1
+    ),
 )

@@ -137,5 +137,5 @@ INLINE = HostStep(
         asyncio_utils.create_task,
         flow.Flow.wait_for_resume,
     ),
-    written_for="2c72528a255eddfb",
+    written_for=("2c72528a255eddfb",),  # 12.2.0 to 12.3.1
 )

@@ -77,7 +77,7 @@ def _left_off(switch: str) -> Iterable[str]:
 
 def _is_known(name: str, step: HostStep | None) -> bool:
     try:
-        known = step is not None and step.digest() == step.written_for
+        known = step is not None and step.digest() in step.written_for
     except (OSError, TypeError, AttributeError):
         known = False
     if not known and name not in _told:

@@ -37,6 +37,7 @@ from .peers import BARE, PEERS, Peer, Place, install, last_line
 CLIENTS = (1, 20)
 SIZE = 2000  # bytes of a request
 MOST = 4000  # requests of one figure
+WARM = 4  # times as long as the others is the first round: Node compiles what it runs for thousands of requests
 DIRECT = Peer("no proxy", lambda _: [])
 START_SECONDS, ANSWER_SECONDS, END_SECONDS, STUCK_SECONDS = 120, 20, 20, 30
 _TEXT = b"word " * 20  # in the provider's answer
@@ -174,6 +175,7 @@ def measure(running: Running, clients: int, seconds: float, figures: Figures) ->
 def rounds_of(found: Sequence[Running], count: int, seconds: float, figures: Figures, failed: dict[str, str]) -> None:
     """Measure all of *found* in turns; what stops to answer is noted in *failed*, and measured no more."""
     for number in range(-1, count):  # the first round, in which caches are filled and code is compiled, is not noted
+        lasting = seconds if number >= 0 else seconds * WARM
         into = figures if number >= 0 else Figures()
         start = number % len(found)
         for clients in CLIENTS:
@@ -181,7 +183,7 @@ def rounds_of(found: Sequence[Running], count: int, seconds: float, figures: Fig
                 if running.peer.name in failed:
                     continue
                 try:
-                    measure(running, clients, seconds, into)
+                    measure(running, clients, lasting, into)
                 except NotMeasured as e:
                     failed[running.peer.name] = str(e)
         print(f"round {number + 1} of {count}" if number >= 0 else "warm", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ the proxy ends as well. `-` is none.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import os
@@ -16,6 +17,7 @@ import threading
 import time
 from pathlib import Path
 
+STOCK = "PATCHBAY_STOCK"
 AUTH = "PATCHBAY_UPSTREAM_AUTH"  # of the outer proxy; other users could read it among the arguments
 _PATIENCE = 60.0  # seconds for the answers under way, after which the process ends at once
 
@@ -29,6 +31,7 @@ def main(words: list[str]) -> None:
     if auth := os.environ.pop(AUTH, ""):
         options += ["--set", f"upstream_auth={auth}"]
     sys.argv = [tool, *options]
+    _use_uvloop()
     try:
         tools = importlib.import_module("mitmproxy.tools.main")
     except ImportError:
@@ -36,6 +39,14 @@ def main(words: list[str]) -> None:
         importlib.import_module("patchbay.needs").check(Path(__file__).resolve().parent.parent)
         raise
     sys.exit(getattr(tools, tool)())
+
+
+def _use_uvloop() -> None:
+    """Let asyncio run on uvloop where that is installed; `PATCHBAY_STOCK` can name it, as a step of `proxy/host`."""
+    if {"uvloop", "all"} & {name.strip() for name in os.environ.get(STOCK, "").split(",")}:
+        return
+    with contextlib.suppress(ImportError):
+        asyncio.set_event_loop_policy(importlib.import_module("uvloop").EventLoopPolicy())
 
 
 def _end_with(watched: int) -> None:

@@ -20,6 +20,8 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setattr("sys.argv", ["host"])
 
     def imported(name: str) -> object:
+        if name == "uvloop":
+            raise ImportError(name)
         assert name == "mitmproxy.tools.main"
         return SimpleNamespace(mitmdump=lambda: started.append(list(sys.argv)))
 
@@ -45,6 +47,18 @@ def test_the_password_of_an_outer_proxy_is_no_argument_of_the_process(
 
     assert tool == [["mitmdump", "--set", "upstream_auth=me:secret"]]
     assert host.AUTH not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("stock", "used"), [("", True), ("inline", True), ("uvloop", False), ("heads, uvloop", False), ("all", False)]
+)
+def test_uvloop_runs_it_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, stock: str, used: bool) -> None:
+    chosen: list[object] = []
+    monkeypatch.setenv(host.STOCK, stock)
+    monkeypatch.setattr("asyncio.set_event_loop_policy", chosen.append)
+    host._use_uvloop()
+
+    assert [type(each).__module__ for each in chosen] == (["uvloop"] if used else [])
 
 
 def test_it_ends_gracefully_when_its_starter_is_gone_and_at_once_when_that_takes_too_long(

@@ -37,6 +37,7 @@ def _of(module: str, name: str) -> HostStep | None:
 
 STEPS: Mapping[str, HostStep | None] = {name: _of(*place) for name, place in _PLACES.items()}
 SWITCH = "PATCHBAY_STOCK"
+_LOOP = "uvloop"  # which `patchbay run` looks at
 _ABSENT = object()
 _put_on: list[Replaced] = []  # an owner, a name, and what it held itself
 _users = 0
@@ -70,8 +71,8 @@ def _left_off(switch: str) -> Iterable[str]:
     names = {name.strip() for name in switch.split(",")} - {""}
     if names == {"all"}:
         return STEPS.keys()
-    if unknown := sorted(names - STEPS.keys()):
-        raise ValueError(f"{SWITCH} names {', '.join(unknown)}, and there are: all, {', '.join(STEPS)}")
+    if unknown := sorted(names - STEPS.keys() - {_LOOP}):
+        raise ValueError(f"{SWITCH} names {', '.join(unknown)}, and there are: all, {', '.join(STEPS)}, {_LOOP}")
     return names
 
 

@@ -28,7 +28,6 @@ ROOT = Path(__file__).resolve().parent.parent
 BUDGETS = ROOT / "scripts" / "bench_budgets.json"
 SLACK = 0.03  # of a budget
 _TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
-_LINE = "def responseheaders(flow): flow.response.stream = True\n"
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,11 @@ WAYS = {
     "refusal": Way(lambda client: _refused(client, _REFUSED), 30),
     "WebSocket message": Way(_messages, 4, 2 * MESSAGES),
 }
-BARE, LINE, OURS = "mitmdump", "one line", "Patchbay"
+BARE, STEPS, LINE, OURS = "mitmdump", "host steps", "one line", "Patchbay"
+_SCRIPTS = {
+    LINE: "def responseheaders(flow): flow.response.stream = True\n",
+    STEPS: "from patchbay.proxy.host import steps\nsteps.install()\n",  # mitmdump alone, with what Patchbay puts on it
+}
 
 
 def measured(setup: str, names: Sequence[str], *, root: Path = ROOT) -> dict[str, float]:
@@ -118,8 +121,8 @@ def of_this_python() -> str:
 
 
 async def _inside(setup: str, folder: Path, names: Sequence[str]) -> None:
-    script = folder / "line.py"
-    script.write_text(_LINE)
+    script = folder / "script.py"
+    script.write_text(_SCRIPTS.get(setup, ""))
     if setup == OURS:
         driver.settings_file(folder)
         script = ROOT / "addon" / "main.py"
@@ -173,7 +176,7 @@ def _checked(names: Sequence[str]) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench --instructions", description=__doc__)
     parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of {', '.join(WAYS)}")
-    parser.add_argument("--setups", default=OURS, help=f"parted by commas, of: {BARE}, {LINE}, {OURS}")
+    parser.add_argument("--setups", default=OURS, help=f"parted by commas, of: {BARE}, {STEPS}, {LINE}, {OURS}")
     parser.add_argument("--check", action="store_true", help="compare with scripts/bench_budgets.json")
     parser.add_argument("--inside", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

@@ -58,9 +58,9 @@ asyncio.open_connection = slow
 # as when a task that brings the end of a connection is cancelled, because a writing has failed, while it waits
 FORGETS = """
 from mitmproxy.connection import Server
-from mitmproxy.proxy import events, server
+from mitmproxy.proxy import events, mode_servers
 
-sound = server.ConnectionHandler.server_event
+sound = mode_servers.ProxyConnectionHandler.server_event
 lost = set()
 
 

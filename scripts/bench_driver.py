@@ -232,7 +232,7 @@ def settings_file(folder: Path, accounts: int = 3) -> Path:
     path = folder / "config.yaml"
     path.write_text(
         f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace_period: 1s\n"
-        f"store: sqlite\naccounts:\n{lines}\n"
+        f"accounts:\n{lines}\n"
     )
     os.environ["PATCHBAY_CONFIG"] = str(path)
     return path

@@ -137,7 +137,7 @@ def test_they_are_called_as_without_patchbay(tmp_path: Path) -> None:
     assert ours[2] == 4
 
 
-@pytest.mark.parametrize("switch", ["dispatch", "inline", "contexts", "heads"])
+@pytest.mark.parametrize("switch", ["dispatch", "inline", "contexts", "heads", "routing"])
 def test_each_host_step_can_be_left_off(tmp_path: Path, switch: str) -> None:
     called, answers, errors = _seen(tmp_path / "one", alone=False, environment={"PATCHBAY_STOCK": switch})
 

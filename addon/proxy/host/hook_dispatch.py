@@ -34,21 +34,31 @@ class Waiting:
 
 
 @dataclass(slots=True)
-class _Cache:
+class KnownHandlers:
+    """The handlers of a *chain* of addons, whose *parents* had those *children*."""
+
     chain: list[object]
     parents: list[Any]
     children: list[Any]
-    handlers: dict[str, Handlers]
+    by_name: dict[str, Handlers]
+
+    def of(self, name: str) -> Handlers:
+        found = self.by_name.get(name)
+        if found is None:
+            found = self.by_name[name] = _found(self.chain, name)
+        return found
 
 
 def handlers(manager: Any, name: str) -> Handlers:
     """Return the addons of *manager* that have something under *name*, in the order in which they are called."""
-    cache: _Cache | None = manager.__dict__.get(_CACHE)
-    if cache is None or cache.chain != manager.chain or [each.addons for each in cache.parents] != cache.children:
-        cache = manager.__dict__[_CACHE] = _made(manager.chain)
-    found = cache.handlers.get(name)
-    if found is None:
-        found = cache.handlers[name] = _found(manager.chain, name)
+    return known(manager).of(name)
+
+
+def known(manager: Any) -> KnownHandlers:
+    """Return what is known of the addons of *manager* as they are now."""
+    found: KnownHandlers | None = manager.__dict__.get(_CACHE)
+    if found is None or found.chain != manager.chain or [each.addons for each in found.parents] != found.children:
+        found = manager.__dict__[_CACHE] = _made(manager.chain)
     return found
 
 
@@ -112,9 +122,9 @@ async def _handle_lifecycle(self: Any, event: hooks.Hook) -> None:
         await _trigger_event(self, hooks.UpdateHook([message]))
 
 
-def _made(chain: list[Any]) -> _Cache:
+def _made(chain: list[Any]) -> KnownHandlers:
     parents = [found for found in addonmanager.traverse(chain) if hasattr(found, "addons")]
-    return _Cache(list(chain), parents, [copy.copy(found.addons) for found in parents], {})
+    return KnownHandlers(list(chain), parents, [copy.copy(found.addons) for found in parents], {})
 
 
 def _found(chain: list[Any], name: str) -> Handlers:

@@ -18,7 +18,7 @@ from mitmproxy import flow, hooks
 from mitmproxy.proxy import commands, events, mode_servers, server
 from mitmproxy.utils import asyncio_utils
 
-from .hook_dispatch import Handlers, Waiting, arguments, handlers, run, run_on
+from .hook_dispatch import Handlers, Waiting, arguments, handlers, known, run, run_on
 from .host_step import HostStep
 
 _Handler = mode_servers.ProxyConnectionHandler
@@ -91,15 +91,15 @@ def _task(self: Any, work: Any, name: str) -> Any:
 
 def _is_done(self: Any, hook: commands.StartHook) -> bool:
     """Call the handlers of *hook*; return False where one waits, or the flow does, and it goes on in a task."""
-    manager, name, given = self.master.addons, hook.name, arguments(hook)
+    addons, name, given = known(self.master.addons), hook.name, arguments(hook)
     (about,) = given
-    found = handlers(manager, name)
+    found = addons.of(name)
     try:
         waiting = run(found, name, given)
     except Exception as e:  # an OptionsError: mitmproxy lets the task of the hook end with it
         asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": e})
         return False
-    if waiting is None and not (isinstance(about, flow.Flow) and (about.intercepted or handlers(manager, "update"))):
+    if waiting is None and not (isinstance(about, flow.Flow) and (about.intercepted or addons.of("update"))):
         return True
     made: asyncio.Task[None] = asyncio.Task(
         _finish(self, hook, found, given, waiting), loop=asyncio.get_running_loop(), eager_start=True

@@ -23,6 +23,7 @@ _PLACES = {
     "inline": ("inline_hooks", "INLINE"),
     "contexts": ("contexts", "CONTEXTS"),
     "heads": ("http1_heads", "HEADS"),
+    "routing": ("http_routing", "ROUTING"),
 }
 
 

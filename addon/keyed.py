@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from blake3 import blake3
 
 SIZE = 16  # bytes of a digest
+_COPIED = 1 << 14  # bytes that are put together before they are hashed
 
 
 @lru_cache(64)
@@ -23,9 +24,14 @@ def derive(key: bytes, purpose: str) -> bytes:
 
 def digest(key: bytes | None, *parts: bytes, size: int = SIZE) -> bytes:
     """Return the digest of *parts* under *key*. Parts are length-prefixed: no byte moves from one to the next."""
-    # One call into the hash: for short parts the calls cost more than the copy.
-    data = b"".join([piece for part in parts for piece in (len(part).to_bytes(8), part)])
-    return blake3(data, key=key).digest(size)  # type: ignore[arg-type]  # its stub forgets that None is the default
+    pieces = [piece for part in parts for piece in (len(part).to_bytes(8), part)]
+    # One call into the hash where the parts are short: the calls cost more than the copy.
+    if sum(map(len, pieces)) <= _COPIED:
+        return blake3(b"".join(pieces), key=key).digest(size)  # type: ignore[arg-type]  # its stub forgets the default
+    hashed = blake3(key=key)  # type: ignore[arg-type]
+    for piece in pieces:
+        hashed.update(piece)
+    return hashed.digest(size)
 
 
 def digests(key: bytes, first: bytes, seconds: Iterable[bytes], size: int = SIZE) -> Iterator[bytes]:

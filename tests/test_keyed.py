@@ -68,3 +68,10 @@ def test_a_shorter_digest_is_the_beginning_of_a_longer(make) -> None:
 @given(st.binary(max_size=4), PARTS)
 def test_digests_with_a_common_part_are_those_of_each(first: bytes, seconds: list[bytes]) -> None:
     assert [*keyed.digests(KEY, first, seconds, size=8)] == [keyed.digest(KEY, first, each, size=8) for each in seconds]
+
+
+def test_a_digest_of_long_parts_is_that_of_the_same_bytes_put_together() -> None:
+    key, parts = bytes(32), (b"a" * 500_000, b"", b"b" * 70_000)
+    together = b"".join(len(part).to_bytes(8) + part for part in parts)
+    assert keyed.digest(key, *parts) == keyed.tag(key, together)
+    assert keyed.digest(None, *parts) == keyed.fingerprint(*parts) != keyed.fingerprint(*parts[:2], parts[2] + b"b")

@@ -27,6 +27,7 @@ from . import bench_driver as driver
 ROOT = Path(__file__).resolve().parent.parent
 BUDGETS = ROOT / "scripts" / "bench_budgets.json"
 SLACK = 0.03  # of a budget
+AGAIN = 2  # times that a path above its budget is counted anew
 _TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 
 
@@ -153,6 +154,10 @@ def main() -> int:
         print("patchbay: instructions are not counted: valgrind is not here")
         return 0
     names = options.ways or list(WAYS)
+    if options.write:
+        budgets = {name: round(count) for name, count in measured(OURS, list(WAYS)).items()}
+        BUDGETS.write_text(json.dumps({"of": of_this_python(), "budgets": budgets}, indent=2) + "\n")
+        return 0
     for setup in () if options.check else options.setups.split(","):
         for name, count in measured(setup, names).items():
             print(f"{setup:10} {name:18} {count:10,.0f} k", flush=True)
@@ -165,6 +170,9 @@ def _checked(names: Sequence[str]) -> int:
         print(f"patchbay: instructions are not counted: the budgets are of {held['of']}, this is {of_this_python()}")
         return 0
     found = measured(OURS, names)
+    for _ in range(AGAIN):  # what the machine does meanwhile can only add to a count
+        if again := [name for name in names if over_budget({name: found[name]}, held["budgets"])]:
+            found |= {name: min(found[name], count) for name, count in measured(OURS, again).items()}
     for name, count in found.items():
         print(f"{name:18} {count:10,.0f} k of {held['budgets'][name]:,.0f} k", flush=True)
     above = over_budget(found, held["budgets"])
@@ -178,6 +186,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--setups", default=OURS, help=f"parted by commas, of: {BARE}, {STEPS}, {LINE}, {OURS}")
     parser.add_argument("--check", action="store_true", help="compare with scripts/bench_budgets.json")
+    parser.add_argument("--write", action="store_true", help="write scripts/bench_budgets.json")
     parser.add_argument("--inside", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -333,7 +333,22 @@ def test_run_is_the_command_of_the_checkout_in_the_folder_of_its_user(ready: Che
 @pytest.mark.parametrize(
     ("failing", "code", "ran"),
     [
-        ("", 0, ["check", "demo", "starts", "day", "crosstalk_score", "test", "wheel", "clients", "new_user"]),
+        (
+            "",
+            0,
+            [
+                "check",
+                "demo",
+                "starts",
+                "day",
+                "crosstalk_score",
+                "test",
+                "bench_instructions",
+                "wheel",
+                "clients",
+                "new_user",
+            ],
+        ),
         ("check", 3, ["check"]),
         ("demo", 4, ["check", "demo"]),
     ],
@@ -341,7 +356,18 @@ def test_run_is_the_command_of_the_checkout_in_the_folder_of_its_user(ready: Che
 def test_the_gate_goes_in_order_and_stops_at_the_first_failure(
     bare: Checkout, failing: str, code: int, ran: list[str]
 ) -> None:
-    for script in ("check", "demo", "starts", "day", "crosstalk_score", "test", "wheel", "clients", "new_user"):
+    for script in (
+        "check",
+        "demo",
+        "starts",
+        "day",
+        "crosstalk_score",
+        "test",
+        "bench_instructions",
+        "wheel",
+        "clients",
+        "new_user",
+    ):
         bare.program(
             f"scripts/{script}", f"#!/usr/bin/env bash\necho {script}; exit {code if script == failing else 0}"
         )

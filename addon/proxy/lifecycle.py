@@ -56,6 +56,7 @@ logger = logging.getLogger(__name__)
 _OPTION = "patchbay_config"
 _LOOK = "patchbay_look"
 _ENDED = "the proxy was ended"
+_RANDOM_AT_ONCE = 1024  # bytes
 
 
 @dataclass(slots=True)
@@ -219,7 +220,7 @@ class Lifecycle:
         config, folder = found.config, Path(found.config.state).expanduser()
         # who only looks leaves nothing on the disk: not even a key
         key = secrets.token_bytes(KEY_BYTES) if self._looks else master_key(folder)
-        router = Router(config, key, SystemRandom(), secrets.token_bytes)
+        router = Router(config, key, SystemRandom(), _random_bytes())
         incidents = IncidentRecorder(folder, config.crosstalk, self._keys.environment)
         sessions = SessionList()
         log = ExchangeLog(router, key, incidents, sessions, self._terminal.exchange, self._in_flight.account_failed)
@@ -269,6 +270,20 @@ class Lifecycle:
     def _warn_of_model(self, provider: str, model: str) -> None:
         name = ascii(self._keys.scrub(model.encode("utf-8", "replace")).decode()[:64])
         logger.warning("provider %s: model_ids has no entry for %s: its requests carry no model id", provider, name)
+
+
+def _random_bytes() -> Callable[[int], bytes]:
+    """Return a source of random bytes that asks the system for many at once: each request takes some twice."""
+    rest = b""
+
+    def take(size: int) -> bytes:
+        nonlocal rest
+        if len(rest) < size:
+            rest = secrets.token_bytes(max(_RANDOM_AT_ONCE, size))
+        taken, rest = rest[:size], rest[size:]
+        return taken
+
+    return take
 
 
 def _journal(settings: JournalSettings) -> Journal | None:

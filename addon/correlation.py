@@ -171,7 +171,7 @@ class Mint:
 
     def _xored(self, noise: bytes, clock: bytes) -> bytes:
         pad = tag(self._pad_key, noise, _TIME)
-        return bytes(a ^ b for a, b in zip(clock, pad, strict=True))
+        return (int.from_bytes(clock) ^ int.from_bytes(pad)).to_bytes(_TIME)
 
     def _tag(self, visible: bytes) -> bytes:
         return tag(self._tag_key, PREFIX.encode() + visible, _TAG)

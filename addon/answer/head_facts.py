@@ -22,22 +22,23 @@ _HITS = frozenset({"hit", "true", "1", "revalidated", "stale"})
 
 def head_facts(head: Head, echo: Echo) -> Iterator[Fact]:
     """Yield `echo` and `provider_id`, then `kept` (from a cache), `date`, `took` (seconds), `age` and `early`."""
+    present = head.headers.names()  # asked first: a head has few of the names below
     echoes = {name.lower(): depth for name, depth in echo.headers.items()}
     for name, depth in echoes.items():
         if value := head.headers.get(name):
             yield Fact("echo", value, f"header {name}", depth)
     for name in _PROVIDER_IDS:
-        if name not in echoes and (value := head.headers.get(name)):
+        if name in present and name not in echoes and (value := head.headers.get(name)):
             yield Fact("provider_id", value, f"header {name}")
     for name in _CACHES:
-        if head.headers.get(name).partition(" ")[0].partition(",")[0].strip().lower() in _HITS:
+        if name in present and head.headers.get(name).partition(" ")[0].partition(",")[0].strip().lower() in _HITS:
             yield Fact("kept", "hit", f"header {name}")
     if date := head.headers.get("date"):
         yield Fact("date", date, "header date")
     for name in _MILLISECONDS:
-        if (took := _count(head.headers.get(name))) is not None:
+        if name in present and (took := _count(head.headers.get(name))) is not None:
             yield Fact("took", took / 1000, f"header {name}")
-    if (age := _count(head.headers.get("age"))) is not None:
+    if "age" in present and (age := _count(head.headers.get("age"))) is not None:
         yield Fact("age", age, "header age")
     if head.early:
         yield Fact("early", "the head", "head")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -40,7 +41,8 @@ _SAYS = frozenset({"content", "finish", "end"})  # facts whose event must bear a
 _READABLE = frozenset({"", "text/plain", "text/html"})  # besides JSON
 _STREAMS = JSON_LINES - {"application/x-jsonl"}  # that is the type of a batch's results, which are many answers
 _BROKEN = object()
-_COUNTS = tuple(count.name for count in fields(Usage))
+_COUNTS = attrgetter(*(count.name for count in fields(Usage)))
+_NO_USAGE = Usage()
 
 
 class _Framing(Protocol):
@@ -83,7 +85,7 @@ class AnswerReader:
         self._has_events = False
         self._document: object = None  # the body, where it is one JSON text
         self._text = AnswerText(keep_text)
-        self._usage = Usage()
+        self._usage = _NO_USAGE
         self._told: dict[tuple[str, str], tuple[object, int]] = {}
         self._minted: set[tuple[str, object]] = set()
         self._has_content = False
@@ -166,7 +168,7 @@ class AnswerReader:
         self._content_type = media_type(head.headers.get("content-type"))
         self._coding = ", ".join(head.headers.all("content-encoding"))
         facts = list(head_facts(head, self._echo))
-        if codings(self._coding):
+        if self._coding and codings(self._coding):
             try:
                 self._decoder = Decoder(self._coding, free=_FREE, ratio=_RATIO)
             except UnknownCoding as e:
@@ -308,7 +310,7 @@ class AnswerReader:
         elif isinstance(data := self._parse(event, streamed), dict):
             name, known = (event.name or "message") if streamed else "", len(facts)
             found = self._read_object(name, data, facts)
-            if not self._is_born and any(fact.kind == "id" for fact in facts[known:]):
+            if not self._is_born and "id" in [fact.kind for fact in facts[known:]]:
                 self._is_born = True
                 facts.insert(known, Fact("born", blake3(event.data[:_BORN]).hexdigest(8)))
             if name and len(facts) == known:
@@ -337,7 +339,7 @@ class AnswerReader:
                 self._tell(facts, fact, once=True)
         if self._status >= 400 and not name:
             facts.append(errors.read_refused(data))
-        found = list(self._facts_of(name, data))
+        found = self._facts_of(name, data)
         kinds = {fact.kind for fact in found}
         wrong, is_named = self._status >= 400 or "error" in kinds, "id" in kinds
         for fact in _echoes(self._echo, data):
@@ -360,13 +362,12 @@ class AnswerReader:
             if fact.kind == "id":
                 self._tell(facts, fact)
 
-    def _facts_of(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
-        yield from self._dialect.read_calls(data)  # first: the last event may hold calls and the end
-        yield from self._dialect.read(name, data)
+    def _facts_of(self, name: str, data: dict[str, Any]) -> list[Fact]:
+        # the calls first: the last event may hold calls and the end
+        return [*self._dialect.read_calls(data), *self._dialect.read(name, data)]
 
-    def _facts_and_echoes(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
-        yield from self._facts_of(name, data)
-        yield from _echoes(self._echo, data)
+    def _facts_and_echoes(self, name: str, data: dict[str, Any]) -> list[Fact]:
+        return [*self._facts_of(name, data), *_echoes(self._echo, data)]
 
     def _follow_progress(self, fact: Fact) -> None:
         match fact.kind:
@@ -378,7 +379,8 @@ class AnswerReader:
                 self._ends.add(str(fact.value))
 
     def _take(self, fact: Fact, facts: list[Fact]) -> None:
-        self._follow_progress(fact)
+        if fact.kind in _SAYS:
+            self._follow_progress(fact)
         match fact.kind:
             case "text":
                 self._text.add(str(fact.value), whole=fact.where == "whole")
@@ -427,7 +429,7 @@ class AnswerReader:
         if not isinstance(fact.value, Usage):
             return
         old, new = self._usage, fact.value
-        merged = Usage(*(max(getattr(old, count), getattr(new, count)) for count in _COUNTS))
+        merged = new if old is _NO_USAGE else Usage(*map(max, _COUNTS(old), _COUNTS(new)))
         if merged != old:
             self._usage = merged
             facts.append(Fact("usage", merged))

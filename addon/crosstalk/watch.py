@@ -54,8 +54,6 @@ class Watch:
             clock=memory.clock if memory else 0,
         )  # fmt: skip
         self._over = False
-        self._depths: dict[str, Depth] = {f"header {name.lower()}": depth for name, depth in record.headers.items()}
-        self._depths |= {f"body {name}": depth for name, depth in record.body.items()}
         self._findings: dict[tuple[str, str, str], Finding] = {}
         self._matched: dict[str, Depth] = {}
         self._notes: dict[str, None] = {}
@@ -189,9 +187,15 @@ class Watch:
             self._remark("the client uses one id for several requests")
         elif returned.kind == "match" or (returned.kind == "client" and returned.value == expected):
             # An answer whose own id is made from ours (vLLM) comes from the engine, promised or not.
-            self._matched[fact.where] = "engine" if fact.kind == "id" else self._depths.get(fact.where, fact.depth)
+            self._matched[fact.where] = "engine" if fact.kind == "id" else self._depth(fact)
             ctx.kept.add(ids.echoed(fact.where))
             self._verdict = None
+
+    def _depth(self, fact: Fact) -> Depth:
+        record = self.record
+        depths = {f"header {name.lower()}": depth for name, depth in record.headers.items()}
+        depths |= {f"body {name}": depth for name, depth in record.body.items()}
+        return depths.get(fact.where, fact.depth)
 
     def _clocked(self, now: float) -> None:
         if self._ctx.memory is not None and len(self.record.seen) < SEEN:

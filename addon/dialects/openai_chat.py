@@ -32,7 +32,7 @@ _TEXT = re.compile(r"/(?:chat/)?completions$")
 # Members in which other endpoints answer. An answer has one of them, and not an empty one; other shapes are not judged.
 _RESULTS = ("data", "results", "embeddings", "embedding")
 # Members of a message that answer without its text: pictures are OpenRouter's, lists of thoughts Mistral's.
-_OTHER_CONTENT = ("reasoning_content", "reasoning", "refusal", "audio", "images")
+_OTHER_CONTENT = frozenset({"reasoning_content", "reasoning", "refusal", "audio", "images"})
 _SHAPES = {"/chat/completions": _NAME, "/completions": _NAME, "/embeddings": "embedding"}
 _STORED = re.compile(r"/chat/completions/[^/]+")  # a completion that was kept, or a batch of them (vLLM)
 
@@ -89,14 +89,14 @@ def _holds_answer(suffix: str, data: dict[str, Any]) -> bool:
 
 def _choice(choice: dict[str, Any]) -> Iterator[Fact]:
     message = tokens.member(choice, "delta") or tokens.member(choice, "message")
-    first = not choice.get("index")
-    for text in (*_texts(message.get("content")), *_texts(choice.get("text"))):
+    first, content = not choice.get("index"), message.get("content")
+    for text in (*_texts(content), *_texts(choice.get("text"))):
         yield Fact("content", "text")
         if first:
             yield Fact("text", text)
-    if any(message.get(member) for member in _OTHER_CONTENT):
+    if any([message[member] for member in message if member in _OTHER_CONTENT]):
         yield Fact("content", "reasoning")
-    if any(part.get("thinking") for part in tokens.dicts(message.get("content"))):
+    if any([part.get("thinking") for part in tokens.dicts(content)]):
         yield Fact("content", "reasoning")
     for call in tokens.dicts(message.get("tool_calls")):
         yield Fact("content", "tool")

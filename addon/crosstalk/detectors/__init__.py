@@ -65,5 +65,5 @@ DETECTORS: dict[str, Detector] = {
 # `Watch` gives a detector facts of its kinds only; none reads `loose`, which bounds the reach of an echo, see `verdict`
 KINDS = frozenset({"loose"}).union(*(each.kinds for each in DETECTORS.values()))
 BY_KIND: dict[str, tuple[tuple[str, Detector], ...]] = {
-    kind: tuple((name, each) for name, each in DETECTORS.items() if kind in each.kinds) for kind in KINDS
+    kind: tuple((name, each) for name, each in DETECTORS.items() if kind in each.kinds) for kind in sorted(KINDS)
 }

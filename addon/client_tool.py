@@ -51,11 +51,14 @@ def of(headers: Headers) -> str:
     A program that is not known is called by the product token of its User-Agent. Empty: it names itself nowhere, or
     by what may be a key. At most LONGEST_NAME characters: letters, digits, and `.`, `_`, `+`, `-`.
     """
+    sent = headers.names()
     for header, tool in _BY_HEADER.items():
-        if header in headers:
+        if header in sent:
             return tool
-    names = (_named(value[:_LONGEST_FIELD]) for name in _NAMING if (value := headers.get(name)))
-    return next(filter(None, names), "")
+    for name in _NAMING:
+        if name in sent and (tool := _named(headers.get(name)[:_LONGEST_FIELD])):
+            return tool
+    return ""
 
 
 @lru_cache(256)

@@ -91,7 +91,7 @@ class Mint:
         text = _normalised(value)
         if len(text) == 36 and _UUID.fullmatch(text):
             return text[:14] + "8" + text[15:] if self._time_in_guid(text) is not None else ""
-        found = _ID.match(text)
+        found = _ID.match(text) if text.startswith(PREFIX) else None
         return found[0] if found and self._time_in(found[0]) is not None else ""
 
     def time_of(self, request_id: str) -> float | None:
@@ -124,15 +124,16 @@ class Mint:
             return Returned("match", mine)
         if mine.startswith(PREFIX) and mine in text.lower() and set(_ID.findall(text.lower())) <= {mine}:
             return Returned("match", mine)  # in quotes, in a list, behind what a gateway puts before it
-        if found := next((own for own in sent if _matches(text, own)), ""):
-            return Returned("client", found)
-        if found := next((before for before in earlier if _matches(text, before)), ""):
-            return Returned("earlier", found)
+        if found := [own for own in sent if _matches(text, own)]:
+            return Returned("client", found[0])
+        if found := [before for before in earlier if _matches(text, before)]:
+            return Returned("earlier", found[0])
         return self._by_ledger(text, exchange, ledger, now)
 
     def _by_ledger(self, text: str, exchange: str, ledger: Ledger, now: float) -> Returned:
         ours = self.recognise(text) or self._within(text)
-        for known in (ours,) if ours else (text, _normalised(text)):
+        plain = _normalised(text)
+        for known in (ours,) if ours else dict.fromkeys((text, plain)):
             entry = ledger.find("request", known, now)
             if entry and entry.exchange == exchange:
                 return Returned("earlier", known, entry)
@@ -140,7 +141,7 @@ class Mint:
                 return Returned("other", known, entry)
         if ours:
             return Returned("unknown", ours)
-        return Returned("mangled" if _normalised(text).startswith(PREFIX) else "foreign", text)
+        return Returned("mangled" if plain.startswith(PREFIX) else "foreign", text)
 
     def _within(self, text: str) -> str:
         """Return the first id of ours inside *text*."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,8 +139,8 @@ class Exchange:
     @property
     def tried(self) -> frozenset[str]:
         """The accounts that it was at; one in `may_retry` only after its second attempt."""
-        counts = Counter(attempt.lease.account.id for attempt in self.attempts)
-        return frozenset(account for account, count in counts.items() if account not in self.may_retry or count > 1)
+        tried = [attempt.lease.account.id for attempt in self.attempts]
+        return frozenset([each for each in tried if each not in self.may_retry or tried.count(each) > 1])
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

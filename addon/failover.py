@@ -96,7 +96,8 @@ def after_end(exchange: Exchange, attempt: Attempt, head: Head, now: float) -> t
     if head.status == 101:
         outcome = Outcome("ok")
     elif outcome is None or outcome.kind == "ok":
-        outcome = _classified(exchange, attempt, head, now)
+        # of a good answer no body is kept: the reader has told of an error in it
+        outcome = Outcome("ok") if 200 <= head.status < 300 else _classified(exchange, attempt, head, now)
     why = _lack(exchange, attempt) if outcome.kind == "ok" and exchange.is_generation else ""
     return (Outcome("server", detail=why), why) if why else (outcome, "")
 

@@ -434,10 +434,11 @@ class Router:
         return failover.after_proof(exchange, unseen, self.config.crosstalk)
 
     def _read(self, exchange: Exchange, attempt: Attempt, facts: list[Fact], now: float) -> None:
+        status = attempt.status
         for fact in facts:
             if fact.kind == "error" and isinstance(fact.value, dict):
                 attempt.complaint = f"{fact.value.get('code')} {fact.value.get('message')}"
-            for finding in attempt.watch.see(fact, attempt.status, now):
+            for finding in attempt.watch.see(fact, status, now):
                 if finding.strength == "proof":
                     attempt.alarm = True
                     attempt.proof = attempt.proof or not finding.disputed
@@ -450,7 +451,7 @@ class Router:
                     self._error_event(exchange, attempt, fact, now)  # in a stored answer it is no fault of now
                 case "id" | "token" | "text" | "calls" if len(attempt.learned) < LEARNED_FACTS:
                     attempt.learned.append(fact)
-        if attempt.content_began and attempt.outcome is None and any(fact.kind == "end" for fact in facts):
+        if attempt.content_began and attempt.outcome is None and "end" in [fact.kind for fact in facts]:
             self._learn(exchange, attempt, now)  # now: the next turn may be here before the last byte of this answer
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from ..values.account import Depth
@@ -20,26 +19,24 @@ def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str =
     clears it, unless it is *loose*: later events of the stream carry no id. All else is unverifiable.
     """
     echo = _deepest(matched)
-    victim = _victim(findings)
     found = tuple(findings)
-    if any(finding.strength == "proof" for finding in found) or _agree(found):
-        return Verdict("crosstalk", found, echo, victim, note)
-    if any(finding.strength == "strong" for finding in found) or _most_named(found) >= 3:
-        return Verdict("suspect", found, echo, victim, note)
+    strengths = {finding.strength for finding in found}
+    if "proof" in strengths or _agree(found):
+        return Verdict("crosstalk", found, echo, _victim(found), note)
+    if "strong" in strengths or _most_named(found) >= 3:
+        return Verdict("suspect", found, echo, _victim(found), note)
     cleared = not loose and not _DEEP.isdisjoint(matched.values())
     return Verdict("clean" if cleared else "unverifiable", found, echo, "", note)
 
 
 def _agree(findings: Sequence[Finding]) -> bool:
-    families: dict[str, set[str]] = defaultdict(set)
-    for finding in findings:
-        if finding.strength == "strong" and finding.victim != "unknown":
-            families[finding.victim].add(finding.family)
-    return any(len(named) >= 2 for named in families.values())
+    named = {(each.victim, each.family) for each in findings if each.strength == "strong" and each.victim != "unknown"}
+    return len({victim for victim, _ in named}) < len(named)
 
 
 def _most_named(findings: Sequence[Finding]) -> int:
-    return max(Counter(each.victim for each in findings if each.victim != "unknown").values(), default=0)
+    named = [each.victim for each in findings if each.victim != "unknown"]
+    return max([named.count(victim) for victim in named], default=0)
 
 
 def _victim(findings: Sequence[Finding]) -> str:

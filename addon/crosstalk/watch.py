@@ -211,8 +211,8 @@ class Watch:
     def _learn(self, memory: RecentExchanges, now: float) -> None:
         """Learn the rules that the host kept, but not from an answer that our ids prove to be misdelivered."""
         ctx = self._ctx
-        tagged = any(each.detector in _BY_OUR_ID and each.strength == "proof" for each in self._findings.values())
-        if ctx.status >= 400 or not ctx.status or tagged:
+        proofs = {each.detector for each in self._findings.values() if each.strength == "proof"}
+        if ctx.status >= 400 or not ctx.status or proofs & _BY_OUR_ID:
             return
         for rule in ctx.kept - ctx.broken:
             memory.habits.kept(ctx.record.host, rule, now)

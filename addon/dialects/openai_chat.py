@@ -94,9 +94,9 @@ def _choice(choice: dict[str, Any]) -> Iterator[Fact]:
         yield Fact("content", "text")
         if first:
             yield Fact("text", text)
-    if any([message[member] for member in message if member in _OTHER_CONTENT]):
+    if not _OTHER_CONTENT.isdisjoint(message) and any(message.get(member) for member in _OTHER_CONTENT):
         yield Fact("content", "reasoning")
-    if any([part.get("thinking") for part in tokens.dicts(content)]):
+    if isinstance(content, list) and any(part.get("thinking") for part in tokens.dicts(content)):
         yield Fact("content", "reasoning")
     for call in tokens.dicts(message.get("tool_calls")):
         yield Fact("content", "tool")

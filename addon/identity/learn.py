@@ -47,8 +47,8 @@ class Learner:
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
         """Remember that *account* answered *request* with *facts*."""
         facts = facts[:_FACTS]
-        answer = next((fact.value for fact in reversed(facts) if fact.kind == "text"), "")
-        answer = answer if isinstance(answer, str) else ""
+        texts = [fact.value for fact in facts if fact.kind == "text" and isinstance(fact.value, str)]
+        answer = texts[-1] if texts else ""
         entry = Entry("", account=account, affinity=identity.affinity, thread=identity.thread, at=now)
         if identity.opening_marks or identity.tier in (*CONTENT_THREADS, "token"):
             entry = self._learn_history(request, identity, entry, facts, answer, now)
@@ -112,11 +112,12 @@ class Learner:
 
     def _learn_tokens(self, request: Request, entry: Entry, facts: Sequence[Fact], answer: str, now: float) -> None:
         scope, owned_ttl = request.client.scope, max(OWNED_TTL, self.ttl)
-        if any(_ties(request, fact) for fact in facts):
+        minted = [fact for fact in facts if fact.kind in ("id", "token")]
+        if any(_ties(request, fact) for fact in minted):
             self.lineage.tie(scope, now, owned_ttl)
-        for fact in facts:
+        for fact in minted:
             self.client_resources.note(request, fact, now, owned_ttl)
-            if fact.kind not in ("id", "token") or not isinstance(fact.value, str) or not fact.value:
+            if not isinstance(fact.value, str) or not fact.value:
                 continue
             if fact.where in _GUESSABLE and not references.is_strong(fact.value):
                 continue

@@ -118,11 +118,13 @@ class Mint:
         *sent*: the client's ids that went up with it; *earlier*: the ids of this exchange's earlier attempts.
         """
         text = value.strip()
-        if text.lower() in _BLANK:
+        folded = text.lower()
+        if folded in _BLANK:
             return Returned("blank")
-        if _matches(text, mine) or (_UUID.fullmatch(text.lower()) and _matches(text, self.guid(mine))):
+        is_uuid = len(folded) == 36 and _UUID.fullmatch(folded)
+        if _matches(text, mine) or (is_uuid and _matches(text, self.guid(mine))):
             return Returned("match", mine)
-        if mine.startswith(PREFIX) and mine in text.lower() and set(_ID.findall(text.lower())) <= {mine}:
+        if mine.startswith(PREFIX) and mine in folded and set(_ID.findall(folded)) <= {mine}:
             return Returned("match", mine)  # in quotes, in a list, behind what a gateway puts before it
         if found := [own for own in sent if _matches(text, own)]:
             return Returned("client", found[0])

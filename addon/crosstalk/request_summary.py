@@ -21,19 +21,19 @@ _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 class RequestSummary:
     """One request. *model* is the model that went up, which may differ from the client's."""
 
-    __slots__ = ("_body", "_settings", "_tools", "dialect", "model", "stream", "suffix")
+    __slots__ = ("_body", "_dialect", "_settings", "_tools", "dialect", "model", "stream", "suffix")
 
     def __init__(self, endpoint: Endpoint, body: Body, model: str = "", stream: bool = False) -> None:
         self.dialect, self.suffix = endpoint.dialect, endpoint.suffix
         self.model, self.stream = model, stream
-        self._body = body
+        self._body, self._dialect = body, dialects.of(endpoint.dialect)
         self._tools: frozenset[str] | None = None
         self._settings: dict[str, str] | None = None
 
     @property
     def shape(self) -> str:
         """The shape of the answer, one of `dialects.SHAPES`; empty where several are possible."""
-        return dialects.of(self.dialect).answer_shape(self.suffix)
+        return self._dialect.answer_shape(self.suffix)
 
     @property
     def size(self) -> int:
@@ -44,7 +44,7 @@ class RequestSummary:
     def settings(self) -> dict[str, str]:
         """The settings that answers in the dialect repeat."""
         if self._settings is None:
-            self._settings = dialects.of(self.dialect).settings(self._body)
+            self._settings = self._dialect.settings(self._body)
         return self._settings
 
     @property
@@ -66,13 +66,13 @@ class RequestSummary:
     @property
     def words(self) -> bytes:
         """A digest of all turns; empty when there are none."""
-        turns = self._body.slice(dialects.of(self.dialect).history)
+        turns = self._body.slice(self._dialect.history)
         return blake3(turns).digest(16) if turns else b""
 
     @property
     def last_turn(self) -> bytes:
         """A digest of the last turn; empty when there is none."""
-        turns = self._body.get(dialects.of(self.dialect).history)
+        turns = self._body.get(self._dialect.history)
         if isinstance(turns, list) and turns:
             turns = turns[-1]
         return blake3(encoded(turns)).digest(16) if turns else b""
@@ -81,7 +81,7 @@ class RequestSummary:
     def results(self) -> tuple[str, ...]:
         """The ids of the tool calls whose results end the request: parallel calls of one answer."""
         found: list[str] = []
-        for turn in _backwards(self._body.slice(dialects.of(self.dialect).history)):
+        for turn in _backwards(self._body.slice(self._dialect.history)):
             ids = _result_ids(turn)
             if not ids:
                 break

@@ -28,7 +28,6 @@ _VERB = re.compile(r":[a-z][A-Za-z]+$")  # Gemini's action on a model
 _READS = ("GET", "DELETE", "POST")
 _KEEPS = ("/files", "/uploads", "/vector_stores", "/containers", "/skills")
 _FROM_FILES = ("/batches", "/fine_tuning")
-_TEXT = re.compile(r"/(?:chat/)?completions$")
 # Members in which other endpoints answer. An answer has one of them, and not an empty one; other shapes are not judged.
 _RESULTS = ("data", "results", "embeddings", "embedding")
 # Members of a message that answer without its text: pictures are OpenRouter's, lists of thoughts Mistral's.
@@ -74,7 +73,7 @@ def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
 
 
 def _is_text(suffix: str) -> bool:
-    return bool(_TEXT.search(suffix))
+    return suffix.endswith("/completions")
 
 
 def _holds_answer(suffix: str, data: dict[str, Any]) -> bool:

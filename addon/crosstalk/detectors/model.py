@@ -31,9 +31,8 @@ def other_model(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Findin
         return
     if ctx.status >= 400 or not isinstance(fact.value, str):
         return
-    wanted, got = plain(request.model), plain(fact.value)
     rule = f"model {ctx.record.model[:128]}"  # the name as it may be kept and shown
-    if alike(wanted, got):
+    if fact.value == request.model or alike(plain(request.model), got := plain(fact.value)):
         ctx.kept.add(rule)
         return
     if _ROUTERS.search(request.model.lower()) or any(alike(plain(name), got) for name in request.fallbacks):

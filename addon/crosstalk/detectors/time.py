@@ -26,8 +26,7 @@ def created(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if fact.kind == "date":
         ctx.date = _seconds(fact.value)
         if ctx.date is not None and _applies(ctx):
-            early = ctx.entry.at - ctx.date
-            yield from _compared(ctx, BY_OUR_CLOCK, early <= _SLACK, fact, _expected(early), now)
+            yield from _not_before(ctx, BY_OUR_CLOCK, ctx.entry.at - ctx.date, fact, now)
         return
     if not _applies(ctx):
         return
@@ -35,11 +34,9 @@ def created(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if made is None or made <= 0:
         return
     waited = max(0.0, (ctx.head_at or now) - ctx.entry.at)
-    early = ctx.entry.at - made
-    yield from _compared(ctx, BY_OUR_CLOCK, early <= _SLACK, fact, _expected(early), now)
+    yield from _not_before(ctx, BY_OUR_CLOCK, ctx.entry.at - made, fact, now)
     if ctx.date is not None:
-        early = ctx.date - made - waited
-        yield from _compared(ctx, "created by-date", early <= _SLACK, fact, _expected(early), now)
+        yield from _not_before(ctx, "created by-date", ctx.date - made - waited, fact, now)
 
 
 def took(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -89,8 +86,9 @@ def _compared(ctx: DetectorContext, rule: str, fits: bool, fact: Fact, expected:
         yield finding(detector_of(rule), FAMILY, strength, fact, expected)
 
 
-def _expected(early: float) -> str:
-    return f"after the request ({early:.0f} s too early)"
+def _not_before(ctx: DetectorContext, rule: str, early: float, fact: Fact, now: float) -> Iterator[Finding]:
+    fits = early <= _SLACK
+    return _compared(ctx, rule, fits, fact, "" if fits else f"after the request ({early:.0f} s too early)", now)
 
 
 def _seconds(value: object) -> float | None:

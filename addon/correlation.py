@@ -235,14 +235,16 @@ def stamps(provider: Provider, headers: Headers, body: Body, *, request_id: str,
 
 def _rendered(templates: Mapping[str, str], fields: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, template in templates.items():
-        wanted = _wanted(template)
-        if all(fields.get(field) for field in wanted):
-            yield name, _FIELD.sub(lambda found: fields[found[1]], template) if wanted else template
+        pieces = list(_pieces(template))
+        pieces[1::2] = filled = [fields.get(field, "") for field in pieces[1::2]]
+        if all(filled):
+            yield name, "".join(pieces)
 
 
 @lru_cache(256)
-def _wanted(template: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_FIELD.findall(template)))
+def _pieces(template: str) -> tuple[str, ...]:
+    """Return the parts of *template*; every second one is the name of a field."""
+    return tuple(_FIELD.split(template))
 
 
 def _expected(
@@ -252,17 +254,15 @@ def _expected(
     members: Mapping[str, object],
     request_id: str,
 ) -> dict[str, str]:
-    went: dict[str, str] = {}
-    for name in provider.echo.headers:
-        went[f"header {name.lower()}"] = (wire(name.lower()) or "").strip()
+    headers = {f"header {name}": wire(name) for name in map(str.lower, provider.echo.headers)}
+    went = {place: (value or "").strip() for place, value in headers.items()}
     for name in provider.echo.body:
         value = members.get(name, _member(body, name))
         went[f"body {name}"] = str(value).strip() if isinstance(value, str | int) else ""
     # A place that was left out is answered from another one: `request_id` in the body of an answer to a request that
     # carried only `X-Request-ID`. One that went up blank makes a provider mint an id of its own.
-    other = next((value for value in went.values() if value), "") or _elsewhere(provider, wire, members, request_id)
-    blank = {f"header {name.lower()}" for name in provider.echo.headers if wire(name.lower()) is not None}
-    expected = {place: value or ("" if place in blank else other) for place, value in went.items()}
+    other = next(filter(None, went.values()), "") or _elsewhere(provider, wire, members, request_id)
+    expected = {place: value or (other if headers.get(place) is None else "") for place, value in went.items()}
     return {place: value for place, value in expected.items() if value}
 
 
@@ -285,7 +285,8 @@ def _client_id(headers: Headers, body: Body, provider: Provider) -> str:
 
 
 def _client_ids(headers: Headers, body: Body, provider: Provider) -> frozenset[str]:
-    values = [value.strip() for name in _CLIENT_ID_HEADERS for value in headers.all(name)]
+    named = [name for name in _CLIENT_ID_HEADERS if name in headers.names()]
+    values = [value.strip() for name in named for value in headers.all(name)]
     values += [value.strip() for name in provider.echo.headers for value in headers.all(name.lower())]
     values += [str(value) for name in provider.echo.body if isinstance(value := _member(body, name), str | int)]
     return frozenset(value for value in values if value.lower() not in _BLANK and len(value) <= 512)

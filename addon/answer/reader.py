@@ -187,7 +187,8 @@ class AnswerReader:
         facts: list[Fact] = []
         if self._framing and not self._is_blind:
             self._guard(facts, lambda framing, into: self._read_events(framing.end(), into), self._framing)
-        self._guard(facts, lambda order, into: into.extend(order.end()), self._order)
+        if self._has_events:
+            self._guard(facts, lambda order, into: into.extend(order.end()), self._order)
         if self._is_finished and not self._is_closed:  # some servers leave out [DONE]
             self._close(facts, Fact("end", "eof"))
         facts += self._text.facts()
@@ -455,7 +456,7 @@ def _json(data: bytes) -> Any:
 def _echoes(echo: Echo, data: dict[str, Any]) -> Iterator[Fact]:
     for name, depth in echo.body.items():
         for outer in (data, data.get("response"), data.get("message")):
-            value = _at(outer, name)
+            value = _at(outer, name) if outer else None
             if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
                 yield Fact("echo", str(value), f"body {name}", depth)
 

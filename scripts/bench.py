@@ -405,6 +405,8 @@ def main() -> int:
     text = report(every, rounds, [setup.name for setup in found])
     passing = streams.median("20 streams at once: µs of processor for each event", OURS)
     text += "\n".join(["", *bench_detection.section(passing)])
+    if options.write:
+        text += "\n".join(["", *bench_instructions.section()])
     print(text)
     if options.write:
         TABLE.write_text(text, encoding="utf-8")

@@ -85,6 +85,7 @@ WAYS = {
     "refusal": Way(lambda client: _refused(client, _REFUSED), 30),
     "WebSocket message": Way(_messages, 4, 2 * MESSAGES),
 }
+OF_PATCHBAY = frozenset({"2 kB, no id", "refusal", "WebSocket message"})  # ways that mitmdump alone does not go
 BARE, STEPS, LINE, OURS = "mitmdump", "host steps", "one line", "Patchbay"
 _SCRIPTS = {
     LINE: "def responseheaders(flow): flow.response.stream = True\n",
@@ -119,6 +120,33 @@ def over_budget(found: Mapping[str, float], budgets: Mapping[str, float]) -> lis
 def of_this_python() -> str:
     """Return what a budget is of: another build of Python needs another number of instructions."""
     return f"Python {platform.python_version()}, {platform.machine()}"
+
+
+def section() -> list[str]:
+    """Return a table of every setup as lines of Markdown; one line where nothing can be counted."""
+    heading = ["## Instructions", ""]
+    if shutil.which("valgrind") is None:
+        return [*heading, "Not counted: valgrind was not there.", ""]
+    setups = (BARE, STEPS, LINE, OURS)
+    common = [name for name in WAYS if name not in OF_PATCHBAY]
+    counts = {setup: measured(setup, list(WAYS) if setup == OURS else common) for setup in setups}
+    rows = [
+        f"| {name} | "
+        + " | ".join(f"{counts[setup][name]:,.0f}" if name in counts[setup] else "" for setup in setups)
+        + " |"
+        for name in WAYS
+    ]
+    return [
+        *heading,
+        f"Thousands for one request, one event of a stream of {driver.EVENTS} with its share of the request, or one"
+        f" message; {of_this_python()}, without sockets, by callgrind. The host steps are what Patchbay puts on"
+        " mitmproxy (docs/upstream.md).",
+        "",
+        f"| | {' | '.join(setups)} |",
+        "|---" * (len(setups) + 1) + "|",
+        *rows,
+        "",
+    ]
 
 
 async def _inside(setup: str, folder: Path, names: Sequence[str]) -> None:

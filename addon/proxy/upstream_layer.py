@@ -69,7 +69,7 @@ class PatchbayLayer(ConnectionLayer):
         if data and stream.in_lane(reading.stream_id):
             yield from self._carried(stream, data)
         elif data:
-            yield from self.event_to_child(stream, mitm.ResponseData(reading.stream_id, data))
+            yield from _joined(self.event_to_child(stream, mitm.ResponseData(reading.stream_id, data)))
         if reading.buf or not data:
             yield from _joined(super()._handle_event(events.DataReceived(event.connection, b"")))
 
@@ -77,7 +77,7 @@ class PatchbayLayer(ConnectionLayer):
         """Return what hands *data*, a chunk of an answer that streams, to the client past the stream's states."""
         out, client = stream.carry(data), self.context.client
         if not isinstance(out, bytes):
-            return super().event_to_child(stream, out)
+            return _joined(super().event_to_child(stream, out))
         above = self.connections[client]
         if type(above) is http1.PatchbayHttp1Server:
             return (commands.SendData(client, above.framed(out)),) if out else ()

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
+from mitmproxy.proxy import commands, events
 
 from patchbay.proxy import upstream_stream
+from patchbay.proxy.stream_lane import OffLane
 from patchbay.proxy.upstream_stream import PatchbayStream
 from patchbay.values.answer import AnswerEvent, Chunk, End
 
@@ -175,3 +177,18 @@ def test_a_client_over_http1_that_was_promised_a_length_gets_no_chunks(carried: 
 
     assert (rig.answer.body, rig.answer.end) == (b"onetwo", "complete")
     assert carried == [b"two"]  # what comes in one piece with the head waits for its hook
+
+
+def test_what_follows_a_carried_chunk_logs_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log line of the host may quote a client's key."""
+    rig = Rig("h1", "h1")
+    streaming(rig)
+
+    def logs() -> Any:
+        yield commands.Log("cannot parse b'sk-proj-0123456789abcdefghij'")
+
+    monkeypatch.setattr(PatchbayStream, "carry", lambda self, data: OffLane(self.stream_id, logs))
+    arrived = events.DataReceived(rig.requests[-1][0], b"3\r\ntwo\r\n")
+    [said] = [command for command in rig.layer.handle_event(arrived) if isinstance(command, commands.Log)]
+
+    assert said.message == "cannot parse (not shown)"

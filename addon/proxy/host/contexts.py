@@ -10,7 +10,7 @@ from mitmproxy.proxy.context import Context
 
 from .host_step import HostStep
 
-_PLAIN = frozenset({bool, int, float, str, type(None)})  # nobody can change one of these
+_PLAIN = frozenset({bool, int, float, str, type(None)})  # immutable
 
 
 def _fork(self: Context) -> Context:

@@ -11,7 +11,7 @@ from mitmproxy.proxy.layers.http import _base
 
 from .host_step import HostStep
 
-_PASS = frozenset((commands.SendData, commands.Log, commands.CloseConnection))  # nobody waits for a reply
+_PASS = frozenset((commands.SendData, commands.Log, commands.CloseConnection))  # commands without a reply
 
 
 def _event_to_child(

@@ -87,7 +87,7 @@ WAYS = {
 }
 OF_PATCHBAY = frozenset({"2 kB, no id", "refusal", "WebSocket message"})  # ways that mitmdump alone does not go
 BARE, STEPS, LINE, OURS = "mitmdump", "host steps", "one line", "Patchbay"
-_SCRIPTS = {
+SCRIPTS = {
     LINE: "def responseheaders(flow): flow.response.stream = True\n",
     STEPS: "from patchbay.proxy.host import steps\nsteps.install()\n",  # mitmdump alone, with what Patchbay puts on it
 }
@@ -151,7 +151,7 @@ def section() -> list[str]:
 
 async def _inside(setup: str, folder: Path, names: Sequence[str]) -> None:
     script = folder / "script.py"
-    script.write_text(_SCRIPTS.get(setup, ""))
+    script.write_text(SCRIPTS.get(setup, ""))
     if setup == OURS:
         driver.settings_file(folder)
         script = ROOT / "addon" / "main.py"

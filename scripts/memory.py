@@ -1,7 +1,9 @@
 """
-Measures what memory mitmdump with Patchbay keeps: after one body of 63 MiB, and after 700,000 messages on a WebSocket.
+Measures what memory mitmdump with Patchbay keeps: of 10,000 sessions, after one body of 63 MiB, and after 700,000
+messages on a WebSocket.
 
-A minute after each its resident set must be within 1.3 times of what it was when idle. Linux only.
+The sessions may add 50 MiB. A minute after the body and after the messages the resident set must be within 1.3 times
+of what it was before them. Linux only.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +28,9 @@ KEY = "sk-memory-0123456789abcdef"
 BODY = 62 * 1024 * 1024  # bytes of text in a body: 63 MiB with what is around it would be refused by the limit of 64
 MESSAGES = 700_000
 AT_ONCE = 1000  # messages between two answers of the upstream, so that none pile up on the way
-MOST = 1.3  # times of what it was when idle
+MOST = 1.3  # times of what it was before
+SESSIONS = 10_000
+MOST_FOR_SESSIONS = 50.0  # MiB
 CLIENT = {"authorization": "Bearer sk-client"}
 
 
@@ -40,6 +44,15 @@ def ask(running: Proxy, text: str) -> None:
     asked = {"model": "sim-1", "messages": [{"role": "user", "content": text}]}
     answer = httpx.post(f"{running.url}/v1/chat/completions", json=asked, headers=CLIENT, timeout=300, trust_env=False)
     assert answer.status_code == 200, answer.text
+
+
+def many_sessions(running: Proxy, scale: float) -> None:
+    """Begin conversations, each with an id of its own."""
+    with httpx.Client(base_url=running.url, headers=CLIENT, timeout=300, trust_env=False) as client:
+        for number in range(int(SESSIONS * scale)):
+            asked = {"model": "sim-1", "messages": [{"role": "user", "content": f"question {number}"}]}
+            headers = {"x-session-id": f"session-{number}"}
+            assert client.post("/v1/chat/completions", json=asked, headers=headers).status_code == 200
 
 
 def one_large_body(running: Proxy, scale: float) -> None:
@@ -69,6 +82,18 @@ def socket(running: Proxy) -> Iterator[Connection]:
         yield opened
 
 
+def kept(running: Proxy, what: Callable[[Proxy, float], None], idle: float, options: argparse.Namespace) -> bool:
+    """Whether little is kept of *what* after a rest."""
+    began = time.monotonic()
+    what(running, options.scale)
+    took, after = time.monotonic() - began, resident(running)
+    print(f"{what.__name__}: {took:.0f} s, {after:.0f} MiB at its end", end="", flush=True)
+    time.sleep(options.rest)
+    now = resident(running)
+    print(f", {now:.0f} MiB {options.rest:g} s later: {now / idle:.2f} times of what it was before", flush=True)
+    return now <= MOST * idle
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the body and of the messages")
@@ -80,21 +105,16 @@ def main() -> int:
             for number in range(20):
                 ask(running, f"hello {number}")
             time.sleep(1)
+            first = resident(running)
+            print(f"idle: {first:.0f} MiB", flush=True)
+            many_sessions(running, options.scale)
             idle = resident(running)
-            print(f"idle: {idle:.0f} MiB", flush=True)
-            good = True
+            print(f"many_sessions: {idle:.0f} MiB, {idle - first:.0f} more", flush=True)
+            good = idle - first <= MOST_FOR_SESSIONS
             for what in (one_large_body, many_messages):
-                began = time.monotonic()
-                what(running, options.scale)
-                after = resident(running)
-                print(
-                    f"{what.__name__}: {time.monotonic() - began:.0f} s, {after:.0f} MiB at its end", end="", flush=True
-                )
-                time.sleep(options.rest)
-                kept = resident(running)
-                print(f", {kept:.0f} MiB {options.rest:g} s later: {kept / idle:.2f} times of idle", flush=True)
-                good = good and kept <= MOST * idle
-    print("so" if good else "NOT SO", f"(at most {MOST} times)")
+                good = kept(running, what, idle, options) and good
+    bounds = f"(at most {MOST_FOR_SESSIONS:g} MiB for the sessions, and {MOST} times after the rest)"
+    print("so" if good else "NOT SO", bounds)
     return 0 if good else 1
 
 

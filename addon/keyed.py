@@ -24,13 +24,13 @@ def derive(key: bytes, purpose: str) -> bytes:
 
 def digest(key: bytes | None, *parts: bytes, size: int = SIZE) -> bytes:
     """Return the digest of *parts* under *key*. Parts are length-prefixed: no byte moves from one to the next."""
-    pieces = [piece for part in parts for piece in (len(part).to_bytes(8), part)]
     # One call into the hash where the parts are short: the calls cost more than the copy.
-    if sum(map(len, pieces)) <= _COPIED:
-        return blake3(b"".join(pieces), key=key).digest(size)  # type: ignore[arg-type]  # its stub forgets the default
+    if sum(map(len, parts)) <= _COPIED:
+        told = b"".join([len(part).to_bytes(8) + part for part in parts])
+        return blake3(told, key=key).digest(size)  # type: ignore[arg-type]  # its stub forgets the default
     hashed = blake3(key=key)  # type: ignore[arg-type]
-    for piece in pieces:
-        hashed.update(piece)
+    for part in parts:
+        hashed.update(len(part).to_bytes(8)).update(part)
     return hashed.digest(size)
 
 

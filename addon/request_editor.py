@@ -7,7 +7,6 @@ What belongs to another account (encrypted reasoning, turn state) is left out wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from . import account_bound, answer_urls, correlation, upstream_url
 from .accounts import models
@@ -16,6 +15,7 @@ from .body import Body
 from .bounded import BoundedMap
 from .dialects.dialect import BoundField
 from .exchange import Attempt, Exchange
+from .frozen import replace
 from .identity.identify import Identifier
 from .identity.signals import names_one
 from .settings.settings import Config

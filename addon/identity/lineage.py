@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from ..frozen import replace
 from ..ledger import Entry, Ledger
 from .references import resource_name
 from .seeds import Seeds

@@ -19,6 +19,7 @@ from .values.http import Request
 _MEMBERS = frozenset(
     field.member.partition(".")[0] for dialect in DIALECTS for field in dialect.bound_fields if field.member
 )
+_FIELDS = frozenset(field.header for dialect in DIALECTS for field in dialect.bound_fields if field.header)
 
 # How providers refuse the sealed content of another account.
 _REFUSED = re.compile(
@@ -36,6 +37,8 @@ def bound_fields(request: Request) -> Iterator[tuple[BoundField, str]]:
     """Yield the fields of *request* that belong to one account, with their values."""
     body = request.body
     holds = body.holds_any(_MEMBERS)
+    if not holds and _FIELDS.isdisjoint(request.headers.names()):
+        return
     for field in dialects.of(request.endpoint.dialect).bound_fields:
         if field.header:
             yield from ((field, value) for value in request.headers.all(field.header))

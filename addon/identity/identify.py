@@ -7,8 +7,9 @@ Tiers are tried in the order of `sessions.order`. The first that gives an identi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from ..frozen import replace
 from ..ledger import Entry, Ledger
 from ..settings.settings import SessionSettings
 from ..values import header_names
@@ -79,6 +80,13 @@ class _Query:
             self.is_auxiliary = not is_long and auxiliary_calls.serves_a_chat(self.request)
         return self.is_auxiliary
 
+    def first(self, tier: str) -> FoundId | None:
+        """Return the first id of *tier*."""
+        for found in self.ids:
+            if found.tier == tier:
+                return found
+        return None
+
     def note(self, tier: str, where: str, why: str = "", value: str = "") -> None:
         """Add evidence: of a used signal, or with *why* of an unused one."""
         self.evidence.append(Evidence(tier, where, used=not why, why=why, value=value))
@@ -92,8 +100,7 @@ class Identifier:
     """
 
     def __init__(self, key: bytes, sessions: SessionSettings, ledger: Ledger) -> None:
-        self._sessions = sessions
-        self._signals = _table(sessions)
+        self._use(sessions)
         self._seeds = Seeds(key)
         self._lineage = Lineage(self._seeds, ledger)
         self.aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
@@ -123,7 +130,7 @@ class Identifier:
         nothing is held.
         """
         query = self._query(request, now, exchange)
-        if any(found.tier == "own" and found.value.lower() == "off" for found in query.ids):
+        if "off" in [found.value.lower() for found in query.ids if found.tier == "own"]:
             query.note("own", f"header {header_names.SESSION_ID}", value="off")
             return self._with_owner(query, Identity(tier="own"))
         present = {found.tier for found in query.ids} | _WITHOUT_IDS
@@ -144,8 +151,7 @@ class Identifier:
 
     def reload(self, sessions: SessionSettings) -> None:
         """Let *sessions* hold from the next request on; everything learned stays."""
-        self._sessions = sessions
-        self._signals = _table(sessions)
+        self._use(sessions)
         self.aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._prefixes.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._learner.ttl = self._truncated.ttl = self._first_turns.ttl = sessions.ttl
@@ -153,16 +159,19 @@ class Identifier:
         self._shared_keys.resize(sessions.limit, sessions.ttl)
         self._histories.resize(sessions.limit, sessions.ttl)
 
+    def _use(self, sessions: SessionSettings) -> None:
+        self._sessions = sessions
+        self._signals = signals.SignalTable(signals.custom(sessions.headers, sessions.body))
+        self._known = frozenset(sessions.order)
+
     def _query(self, request: Request, now: float, exchange: str) -> _Query:
         outline = self._outline(request, now)
         found, unusable = signals.find(outline or request, self._signals)
-        known = frozenset(self._sessions.order)
-        kept = tuple(item for item in found if item.tier in known)
-        ids = tuple(item for item in kept if item.tier != "parent")
-        parents = tuple(item for item in kept if item.tier == "parent")
+        ids = tuple([item for item in found if item.tier in self._known and item.tier != "parent"])
+        parents = tuple([item for item in found if item.tier in self._known and item.tier == "parent"])
         query = _Query(request, now, ids, parents, outline, exchange, list(unusable))
         for item in found:
-            if item.tier not in known:
+            if item.tier not in self._known:
                 query.note(item.tier, item.where, "not in sessions.order", item.value)
         return query
 
@@ -191,7 +200,7 @@ class Identifier:
         return self._by_id(tier, query)
 
     def _common_id(self, tier: str, query: _Query) -> FoundId | None:
-        found = next((item for item in query.ids if item.tier == tier), None)
+        found = query.first(tier)
         if found is None or not is_common(tier, found.value) or "content" not in self._sessions.order:
             return None
         return found if query.is_readable and self._conversation(query).root >= 0 else None
@@ -213,10 +222,9 @@ class Identifier:
         return linked or self._by_known_history(query)
 
     def _by_id(self, tier: str, query: _Query) -> Identity | None:
-        place = next((place for place, item in enumerate(query.ids) if item.tier == tier), -1)
-        if place < 0:
+        found = query.first(tier)
+        if found is None:
             return None
-        found = query.ids[place]
         seed = self._seed_of(found, query)
         known = self.aliases.find(seed, query.now)
         affinity = self.aliases.lead(seed, seed if known else self._borrowed(found, seed, query), query.now)
@@ -477,10 +485,6 @@ class Identifier:
                 if entry and entry.affinity:
                     return reference, entry
         return None
-
-
-def _table(sessions: SessionSettings) -> signals.SignalTable:
-    return signals.SignalTable(signals.custom(sessions.headers, sessions.body))
 
 
 def _is_passing(found: FoundId) -> bool:

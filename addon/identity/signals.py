@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from ..values.http import Request
 from .references import is_strong
 
 MAX_ID = 256  # characters
+_REMEMBERED = 4096  # values, since those of a session come with each of its requests
+_SHAPES = 256  # sets of names that requests have
 # Words in the place of an id. A placeholder names nothing; a word that a user may have chosen, for one session or for a
 # whole application, names the first conversation that comes with it (`is_common`).
 _PLACEHOLDERS = frozenset(
@@ -89,8 +92,11 @@ def usable(value: object) -> str:
 
     A line end is no blank: it shows a mistake of a script, which the value may share with other sessions.
     """
-    if not isinstance(value, str) or len(value) > MAX_ID * 4:
-        return ""
+    return _usable(value) if isinstance(value, str) and len(value) <= MAX_ID * 4 else ""
+
+
+@lru_cache(_REMEMBERED)
+def _usable(value: str) -> str:
     text = value.strip(" \t")
     if not 0 < len(text) <= MAX_ID or not text.isprintable():
         return ""
@@ -103,10 +109,13 @@ def is_common(tier: str, value: str) -> bool:
     """Whether the id *value* may be the same for all conversations of a user or an application."""
     if tier in _ALWAYS_COMMON:
         return tier == "user" or not is_strong(value)
-    if tier not in _MAYBE_COMMON or any(letter.isdigit() for letter in value):
-        return False
+    return tier in _MAYBE_COMMON and _is_constant(value)
+
+
+@lru_cache(_REMEMBERED)
+def _is_constant(value: str) -> bool:
     words = set(_WORD.findall(value.lower()))
-    return bool(words & _CONSTANTS) and words <= _CONSTANTS | _NOUNS
+    return bool(words & _CONSTANTS) and words <= _CONSTANTS | _NOUNS and not any(map(str.isdigit, value))
 
 
 def names_one(tier: str, value: str) -> bool:
@@ -120,21 +129,24 @@ class SignalTable:
     def __init__(self, custom: Iterable[Signal] = ()) -> None:
         self._signals = (*custom, *SIGNALS)
         self._by_header, self._by_member = _by_need(self._signals, True), _by_need(self._signals, False)
+        self._known_at = lru_cache(_SHAPES)(self._at)
 
-    def present(self, request: Request) -> list[Signal]:
+    def present(self, request: Request) -> tuple[Signal, ...]:
         """Return the signals to read in *request*, in their order."""
-        places = self._in_headers(request)
-        for name in request.body.names():
-            places.update(self._by_member.get(name, ()))
-        return [self._signals[place] for place in sorted(places)]
+        return self._known_at(self._in_headers(request), frozenset(self._by_member.keys() & request.body.names()))
 
     def first_of_headers(self, request: Request) -> str:
         """Return the first usable id in a header field of its own, or the empty string."""
-        signals = [self._signals[place] for place in sorted(self._in_headers(request))]
+        signals = self._known_at(self._in_headers(request), frozenset())
         return _first_usable(request, (s.read for s in signals if s.tier != "parent" and s.where.startswith(_HEADER)))
 
-    def _in_headers(self, request: Request) -> set[int]:
-        return {place for name in request.headers.names() for place in self._by_header.get(name, ())}
+    def _in_headers(self, request: Request) -> frozenset[str]:
+        return frozenset(self._by_header.keys() & request.headers.names())
+
+    def _at(self, headers: frozenset[str], members: frozenset[str]) -> tuple[Signal, ...]:
+        by_header = [self._by_header[name] for name in headers]
+        places: set[int] = set().union(*by_header, *[self._by_member[name] for name in members])
+        return tuple([self._signals[place] for place in sorted(places)])
 
 
 def custom(headers: Iterable[str], members: Iterable[str]) -> tuple[Signal, ...]:

@@ -389,6 +389,8 @@ class Health:
         return [*found, *self._accounts.get(self._quota_key(account), {}).items()] if account in self.quotas else found
 
     def _of(self, account: str, lane: str) -> list[tuple[Blocked, Cooldown]]:
+        if not (self._accounts or self._lanes):  # all is well
+            return []
         return [*self._of_account(account), *self._lanes.get((account, lane), {}).items()]
 
     def _closed(self, account: str, lane: str, now: float) -> list[tuple[Blocked, Cooldown]]:
@@ -443,6 +445,8 @@ class Health:
 
     def _recover(self, account: str, lane: str, ticket: int, now: float, *, whole: bool = True) -> None:
         """Remove the cooldowns that are over or that *ticket* probed; an answer from earlier proves no more."""
+        if not (self._accounts or self._lanes):  # all is well
+            return
         quota = self._accounts.get(self._quota_key(account), {}) if self.quotas.get(account) else {}
         ended: list[tuple[Blocked, Cooldown]] = []
         for found in (self._accounts.get(account, {}), self._lanes.get((account, lane), {}), quota):

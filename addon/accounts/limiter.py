@@ -136,7 +136,10 @@ class Limiter:
 
     def obstacle(self, limits: Iterable[Limit], now: float, waiter: str = "", party: bytes = b"") -> Limit | None:
         """Return the first of *limits* that leaves no room for *waiter* of *party*; earlier waiters come first."""
-        return next((limit for limit in limits if not self._fits(limit, now, waiter, party)), None)
+        for limit in limits:
+            if not self._fits(limit, now, waiter, party):
+                return limit
+        return None
 
     def free_at(self, limit: Limit, now: float) -> float | None:
         """Return when time alone makes room under *limit*; None: only a release does."""

@@ -92,14 +92,16 @@ class UpstreamFaults:
         succeeded = self._succeeded.use(place)
         if succeeded is None:
             succeeded = self._succeeded[place] = {}
-        for name in [name for name, at in succeeded.items() if now - at > WINDOW]:
-            del succeeded[name]
+        if account not in succeeded:  # it grows: the old ones leave
+            for name in [name for name, at in succeeded.items() if now - at > WINDOW]:
+                del succeeded[name]
         succeeded[account] = now
         served = self._served.use(where)
         if served is None:
             served = self._served[where] = BoundedMap(MAX_SERVED)
         served[context.asker] = now
-        self._refused.get(context.asker, {}).pop(where, None)
+        if refused := self._refused.get(context.asker):
+            refused.pop(where, None)
         for each in [each for each in self._faults if (each.by_request or each.doubted) and _is_about(each, place)]:
             each.served_since = True
             if each.account == account:
@@ -169,12 +171,12 @@ class UpstreamFaults:
         """Return the accounts on which *conversation* met a lasting fault that counts as its own."""
         while self._faults and now - self._faults[0].at > MEMORY:
             self._faults.popleft()
-        own = (each for each in self._faults if each.by_request and each.conversation == conversation)
-        return frozenset(each.account for each in own if each.kind not in TRANSIENT)
+        own = [each for each in self._faults if each.by_request and each.conversation == conversation]
+        return frozenset([each.account for each in own if each.kind not in TRANSIENT])
 
     def refused_by(self, conversation: str, now: float) -> frozenset[tuple[str, str]]:
         """Return the accounts and lanes that refused *conversation* lately."""
-        return frozenset(where for where, until in self._refused.get(conversation, {}).items() if until > now)
+        return frozenset([where for where, until in self._refused.get(conversation, {}).items() if until > now])
 
     def has_refused(self, conversation: str, account: str, lane: str, now: float) -> bool:
         """Whether *account* refused *conversation* on this lane lately."""

@@ -389,8 +389,9 @@ class Patchbay:
                         return refused
                 case Lease() if await self._has_keys(exchange, decided):
                     driver.lease = decided
-                    driver.redacted_heads.cover_known(flow.request, self._keys.cover_of_heads())
-                    placeholder(flow.request, decided.account.id, decided.origin, keys=self._keys.key_headers)
+                    account, heads = decided.account.id, driver.redacted_heads
+                    heads.cover_known(flow.request, self._keys.cover_of_heads())
+                    heads.assign(flow.request, account, decided.origin, self._keys.key_headers)
                     driver.placed_fields = flow.request.headers.fields
                     flow_view.show_lease(flow, exchange, decided)
                     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 
 from mitmproxy import http
@@ -31,6 +31,7 @@ _RANDOM = {
     b"content-type": re.compile(rb"multipart/[a-z-]+; *boundary=\"?[A-Za-z0-9'()+_,./:=?-]{1,70}\"?", re.IGNORECASE),
 }
 _SHORTEST = 20  # bytes of a value that may be a key
+_USUAL = 2048  # bytes of names that are remembered
 _PRESENTED = 16  # bytes of a client's credential that is searched for in the rest of the head
 _NONE = Redactor(())
 
@@ -60,6 +61,18 @@ class RedactedHeads:
     def __repr__(self) -> str:
         return "RedactedHeads()"
 
+    def assign(self, request: http.Request, account: str, origin: Origin, keys: KeyHeaders = PROTOCOL_KEYS) -> None:
+        """Name *account* in the placeholders of *request*, the flow's, also for what it got since; aim at *origin*."""
+        word, fields = f"{credential_places.HIDDEN}:{account}", HeaderFields(request.headers.fields)
+        _cover_named(fields, word.encode(), keys)
+        _bare_host(request, fields)
+        aim(request, fields, origin)
+        fields.on(request.headers)
+        if _PROTOCOLS in fields:
+            _hide_protocol(request)
+        if "?" in request.path or request.path != self._stands_path:
+            request.path = credential_places.without_key(request.path, word)
+
     def with_credentials(self, request: http.Request) -> http.Request:
         """
         Return a copy of *request*, the flow's, with the client's credentials; itself where it holds no placeholder.
@@ -87,7 +100,7 @@ class RedactedHeads:
         if request.headers.fields != self._stands:
             self._came = _uncovered(http.Headers(request.headers.fields), self._came, self._stands).fields
             fields = HeaderFields(request.headers.fields)
-            _cover(fields, _WORD, self.keys)
+            _cover(fields, self.keys)
             _cover_values(fields, self._known)
             fields.on(request.headers)
             self._stands = request.headers.fields
@@ -126,7 +139,7 @@ class RedactedHeads:
         """Put placeholders on *response*, the flow's; `for_client` returns what the client gets."""
         self._told = response.headers.fields
         fields = HeaderFields(self._told)
-        _cover(fields, _WORD, self.keys)
+        _cover(fields, self.keys)
         _cover_values(fields, self._known)
         if any(value in fields.values() for value in self.presented):
             fields.each_field(lambda name, held: _WORD if any(value in held for value in self.presented) else held)
@@ -143,35 +156,25 @@ class RedactedHeads:
 
 
 def placeholder(
-    request: http.Request,
-    account: str = "",
-    origin: Origin | None = None,
-    *,
-    keys: KeyHeaders = PROTOCOL_KEYS,
-    known: Redactor = _NONE,
+    request: http.Request, *, keys: KeyHeaders = PROTOCOL_KEYS, known: Redactor = _NONE
 ) -> tuple[bytes, ...]:
     """
-    Replace every credential of the client, and every *known* one, in *request*, and direct it to *origin*.
+    Replace every credential of the client, and every *known* one, in *request*.
 
     Return those that the client presented as its key, which may be quoted elsewhere.
     """
-    word = f"{credential_places.HIDDEN}:{account}" if account else credential_places.HIDDEN
     fields = HeaderFields(request.headers.fields)
-    presented = [] if account else _presented_credentials(fields, request.path, keys)
-    _cover(fields, word.encode(), keys, by_value=not account)  # with an account, the values were covered before
+    presented = _presented_credentials(fields, request.path, keys)
+    _cover(fields, keys)
     for value in presented:
         _cover_in_rest(request, fields, value)
     _cover_known(request, fields, known)
-    if b"@" in fields.first(b"host"):
-        fields.put(b"host", fields.first(b"host").rpartition(b"@")[2])
-    request.data.authority = request.data.authority.rpartition(b"@")[2]
-    if origin is not None:
-        aim(request, fields, origin)
+    _bare_host(request, fields)
     fields.on(request.headers)
     if _PROTOCOLS in fields:
         _hide_protocol(request)
     if "?" in request.path or secret_patterns.holds_key(request.path):
-        request.path = credential_places.without_key(request.path, word)
+        request.path = credential_places.without_key(request.path, credential_places.HIDDEN)
     return tuple(presented)
 
 
@@ -188,6 +191,18 @@ def names_credential(name: bytes) -> bool:
     return secret_patterns.names_key(text) or secret_patterns.is_key(text)
 
 
+def credential_names(names: list[bytes]) -> frozenset[bytes]:
+    """Return those of *names* that carry a credential; clients send the same ones again and again."""
+    return _names_seen(tuple(names)) if sum(map(len, names)) <= _USUAL else _names_in(names)
+
+
+def _names_in(names: Iterable[bytes]) -> frozenset[bytes]:
+    return frozenset(filter(names_credential, names))
+
+
+_names_seen = lru_cache(256)(_names_in)
+
+
 def aim(request: http.Request, fields: HeaderFields, origin: Origin) -> None:
     """Direct *request* to *origin*: its address, `Host` and authority."""
     data, name = request.data, _called(origin)
@@ -198,10 +213,22 @@ def aim(request: http.Request, fields: HeaderFields, origin: Origin) -> None:
         request.authority = name
 
 
-def _cover(fields: HeaderFields, word: bytes, keys: KeyHeaders, *, by_value: bool = True) -> None:
-    for name in {name for name in fields.names() if names_credential(name) or name in keys.encoded_own}:
+def _bare_host(request: http.Request, fields: HeaderFields) -> None:
+    """Take a password off the name of the host."""
+    if b"@" in (host := fields.first(b"host")):
+        fields.put(b"host", host.rpartition(b"@")[2])
+    if b"@" in request.data.authority:
+        request.data.authority = request.data.authority.rpartition(b"@")[2]
+
+
+def _cover_named(fields: HeaderFields, word: bytes, keys: KeyHeaders) -> None:
+    for name in credential_names(fields.names()).union(keys.encoded_own.intersection(fields.names())):
         fields.put(name, _PREFIXES.get(name, b"") + word)
-    if by_value and _is_key(fields.values()):
+
+
+def _cover(fields: HeaderFields, keys: KeyHeaders) -> None:
+    _cover_named(fields, _WORD, keys)
+    if _is_key(fields.values()):
         fields.each_field(lambda name, value: _WORD if _is_key(value) and not _needs_value(name, value) else value)
 
 

@@ -12,10 +12,10 @@ from mitmproxy.test import tflow
 
 from patchbay.body import Body
 from patchbay.proxy import flow_record, stored_flows
-from patchbay.proxy.redacted_heads import placeholder
+from patchbay.proxy.redacted_heads import RedactedHeads, placeholder
 from patchbay.router import Router
 from patchbay.values.decision import Decision
-from patchbay.values.http import Client, PriorServing
+from patchbay.values.http import Client, Origin, PriorServing
 
 from ..test_router import account, answer, good, opened, request, routed, router
 
@@ -60,7 +60,8 @@ def test_it_says_how_it_was_served_and_for_whom(flow: HTTPFlow) -> None:
 def test_another_placeholder_is_no_edit(flow: HTTPFlow, word: str) -> None:
     """T11: it names the account, and on a replay none at first."""
     served(router(), flow)
-    placeholder(flow.request, word)
+    if word:
+        RedactedHeads(flow.request).assign(flow.request, word, Origin("https", "api.example.com", 443))
     flow.request.headers["host"], flow.request.headers["content-length"] = "elsewhere", "7"
 
     assert not stored_flows.served(flow, KEY, ours=True).edited

@@ -17,6 +17,7 @@ from patchbay.proxy.redacted_heads import RedactedHeads, aim, lacks_credentials,
 from patchbay.proxy.redaction import Redactor, cover_of_length
 from patchbay.values.http import Origin
 
+ORIGIN = Origin("https", "api.example.com", 443)
 KEY = "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
 CAME = (
     (b"Host", b"api.example.com"),
@@ -371,8 +372,7 @@ def test_cookies_of_an_answer_are_the_clients_alone() -> None:
 
 def test_an_account_is_named_where_a_credential_was() -> None:
     flow = flow_of("/x?key=k")
-    placeholder(flow.request)
-    placeholder(flow.request, "one")
+    RedactedHeads(flow.request).assign(flow.request, "one", ORIGIN)
 
     assert flow.request.headers["x-litellm-api-key"] == "patchbay:one"
     assert flow.request.path == "/x?key=patchbay:one"
@@ -485,7 +485,7 @@ def test_the_protocols_and_the_host_are_not_covered_as_a_whole() -> None:
 
 def test_a_request_without_protocols_gets_none() -> None:
     request = tutils.treq(headers=Headers([(b"authorization", b"Bearer x")]))
-    placeholder(request, "main", Origin("https", "api.example.com", 443))
+    RedactedHeads(request).assign(request, "main", ORIGIN)
 
     assert request.headers.fields == ((b"authorization", b"Bearer patchbay:main"),), "nor a Host"
     assert (request.scheme, request.host, request.port) == ("https", "api.example.com", 443)
@@ -493,7 +493,7 @@ def test_a_request_without_protocols_gets_none() -> None:
 
 def test_a_request_is_directed_to_the_origin_of_its_account() -> None:
     request = tutils.treq(headers=Headers([(b"Host", b"patchbay.invalid")]), authority=b"patchbay.invalid")
-    placeholder(request, "main", Origin("https", "api.example.com", 8443))
+    RedactedHeads(request).assign(request, "main", Origin("https", "api.example.com", 8443))
 
     assert (request.scheme, request.host, request.port) == ("https", "api.example.com", 8443)
     assert request.headers["host"] == request.authority == "api.example.com:8443"

@@ -75,8 +75,8 @@ def _without_prefix(value: str, prefixes: tuple[str, ...]) -> str:
 
 def in_query(path: str) -> str:
     """Return the first key in the query of *path*, or the empty string."""
-    found = (value for name, value in parse_qsl(path.partition("?")[2]) if name in QUERY_KEYS)
-    return next(found, "")
+    query = path.partition("?")[2]
+    return next((value for name, value in parse_qsl(query) if name in QUERY_KEYS), "") if query else ""
 
 
 def is_credential(name: str, value: str) -> bool:

@@ -209,8 +209,8 @@ class Patchbay:
         self._pending.remove(flow.client_conn.id)
         if self._is_misdirected(flow):
             return
-        head = request_head.read(flow, self._router(), self._keys.key_headers)
-        passes, shadow = request_head.passes(flow, head, self._router()), self._router().config.mode == "shadow"
+        head, shadow = request_head.read(flow, self._router()), self._router().config.mode == "shadow"
+        passes = request_head.passes(flow, head, self._router(), self._keys.key_headers)
         if passes or shadow:
             option_defaults.untouched(flow.request, flow.client_conn.proxy_mode)
         if passes:

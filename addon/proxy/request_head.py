@@ -27,7 +27,7 @@ class RequestHead:
 
     *path* is without its query. *reverse* is the upstream that a reverse listener names, None where any may serve.
     *serves* tells whether an account may serve the request. *incomplete* tells of a replay that holds placeholders for
-    its client's credentials, so that it must not pass. *keyed*: it carries a key.
+    its client's credentials, so that it must not pass.
     """
 
     path: str
@@ -37,20 +37,17 @@ class RequestHead:
     headers: Headers
     serves: bool
     incomplete: bool
-    keyed: bool = False
 
 
-def read(flow: http.HTTPFlow, router: Router, places: KeyHeaders = PROTOCOL_KEYS) -> RequestHead:
-    """Return what the head of *flow* says, before its credentials in *places* are replaced."""
+def read(flow: http.HTTPFlow, router: Router) -> RequestHead:
+    """Return what the head of *flow* says, before its credentials are replaced."""
     path = flow.request.path.partition("?")[0]
     named = dialects.endpoint(flow.request.method, path)
     to, behind = _destination(flow, named, router), reverse(flow)
     endpoint = router.destinations.resolve(named, flow.request.path, flow.request.headers, to, behind)
     serves = router.destinations.serves(endpoint, to, behind)
     incomplete = flow.is_replay is not None and _is_incomplete(flow.request)
-    headers = header_fields.read(flow.request.headers)
-    keyed = any(places.keys_in(headers, flow.request.path))
-    return RequestHead(path, endpoint, to, behind, headers, serves, incomplete, keyed)
+    return RequestHead(path, endpoint, to, behind, header_fields.read(flow.request.headers), serves, incomplete)
 
 
 def endpoint_shown(flow: http.HTTPFlow, head: RequestHead, router: Router) -> Endpoint:
@@ -62,12 +59,12 @@ def endpoint_shown(flow: http.HTTPFlow, head: RequestHead, router: Router) -> En
     return router.destinations.resolve(named, flow.request.path, flow.request.headers, head.destination, head.reverse)
 
 
-def passes(flow: http.HTTPFlow, head: RequestHead, router: Router) -> bool:
-    """Whether *flow*, which no account serves, passes: by default in regular mode only."""
+def passes(flow: http.HTTPFlow, head: RequestHead, router: Router, places: KeyHeaders = PROTOCOL_KEYS) -> bool:
+    """Whether *flow*, which no account serves, passes, with a key in *places* or none: by default in regular mode."""
     if head.serves:
         return False
-    behind = _listener(flow) is not None
-    return router.destinations.passes(head.endpoint, head.destination, reverse=behind, keyed=head.keyed)
+    behind, keyed = _listener(flow) is not None, any(places.keys_in(head.headers, flow.request.path))
+    return router.destinations.passes(head.endpoint, head.destination, reverse=behind, keyed=keyed)
 
 
 def client(

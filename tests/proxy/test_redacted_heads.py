@@ -13,7 +13,7 @@ from mitmproxy.test import tflow, tutils
 
 from patchbay import secret_patterns
 from patchbay.proxy.header_fields import HeaderFields, Raw
-from patchbay.proxy.redacted_heads import RedactedHeads, aim, lacks_credentials, names_credential, placeholder
+from patchbay.proxy.redacted_heads import RedactedHeads, aim, lacks_credentials, names_credential
 from patchbay.proxy.redaction import Redactor, cover_of_length
 from patchbay.values.http import Origin
 

@@ -28,6 +28,7 @@ _IN_LINK = re.compile(r"<([^<>\s]*)>")
 _IN_REFRESH = re.compile(r"(?<=url=)[^\s;\"']+", re.IGNORECASE)
 _PLACES = frozenset("location content-location operation-location".split())  # their values are always addresses
 _PORT = re.compile(r":\d{1,5}$")
+_FORWARDED = frozenset("x-forwarded-host x-forwarded-port x-forwarded-prefix x-forwarded-proto".split())
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 # Members that hold texts of a model, or values of the client that must come back unchanged.
@@ -54,15 +55,17 @@ def client_address(headers: Headers, authority: str, scheme: str) -> str:
 
     *authority* is HTTP/2's `:authority`. A front that terminates TLS states its address in `X-Forwarded-…` *headers*.
     """
-    forwarded = headers.get("x-forwarded-proto").partition(",")[0].strip().lower()
-    called = headers.get("x-forwarded-host").partition(",")[0].strip() or authority or headers.get("host").strip()
+    told = {name: headers.get(name).partition(",")[0].strip() for name in _FORWARDED.intersection(headers.names())}
+    called = told.get("x-forwarded-host") or authority or headers.get("host").strip()
     if not _AUTHORITY.fullmatch(called):
         return ""
+    if not told:
+        return f"{scheme}://{called}"
+    forwarded, port = told.get("x-forwarded-proto", "").lower(), told.get("x-forwarded-port", "")
     scheme = forwarded if forwarded in DEFAULT_PORTS else scheme
-    port = headers.get("x-forwarded-port").partition(",")[0].strip()
     if headers.get("x-forwarded-host") and not _PORT.search(called) and _PORT.fullmatch(f":{port}"):
         called += "" if int(port) == DEFAULT_PORTS[scheme] else f":{port}"
-    prefix = headers.get("x-forwarded-prefix").partition(",")[0].strip().rstrip("/")
+    prefix = told.get("x-forwarded-prefix", "").rstrip("/")
     return f"{scheme}://{called}{prefix if _PREFIX.fullmatch(prefix) else ''}"
 
 
@@ -196,15 +199,19 @@ class LineRewriter:
             self._passing = False
 
 
-def body_form(endpoint: Endpoint, path: str, status: int, headers: Headers) -> str:
-    """Return how the body of an answer to *path* is rewritten: `whole`, by `lines`, or not at all (empty)."""
+def body_form(endpoint: Endpoint, path: str, status: int, header: Callable[[str], str]) -> str:
+    """
+    Return how the body of an answer to *path* is rewritten: `whole`, by `lines`, or not at all (empty).
+
+    *header* returns the first value of a header of the answer.
+    """
     bare, _, query = path.partition("?")
     words = endpoint.kind == "generation" and status != 202 and not endpoint.suffix.startswith(_WORDLESS)
     if words or status == 206 or status >= 400 or _DOWNLOADS.search(unquote(bare)) or "alt=media" in query.split("&"):
         return ""
-    if headers.get("content-disposition").lower().startswith("attachment"):
+    if header("content-disposition").lower().startswith("attachment"):
         return ""
-    kind = media_type(headers.get("content-type"))
+    kind = media_type(header("content-type"))
     if kind in JSON_LINES or kind == EVENTS:
         return "lines"
     return "whole" if is_json(kind) else ""

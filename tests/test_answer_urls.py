@@ -233,7 +233,7 @@ def test_where_addresses_are_looked_for(
     found = dialects.endpoint(*endpoint)
     head = Headers(({"content-type": "application/json"} | headers).items())
 
-    assert answer_urls.body_form(found, endpoint[1] + path, status, head) == how
+    assert answer_urls.body_form(found, endpoint[1] + path, status, head.get) == how
 
 
 STREAM = b"".join(
@@ -426,7 +426,7 @@ def test_generations_without_words_are_mapped(suffix: str, how: str) -> None:
     head = Headers([("content-type", "application/json")])
     endpoint = Endpoint("openai_chat", "openai", "generation", suffix)
 
-    assert answer_urls.body_form(endpoint, "/v1" + suffix, 200, head) == how
+    assert answer_urls.body_form(endpoint, "/v1" + suffix, 200, head.get) == how
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_generations_without_words_are_mapped(suffix: str, how: str) -> None:
 def test_the_form_of_a_body_follows_its_status_path_and_type(path: str, status: int, kind: str, how: str) -> None:
     endpoint = dialects.endpoint("GET", "/v1/files")
 
-    assert answer_urls.body_form(endpoint, path, status, Headers([("content-type", kind)])) == how
+    assert answer_urls.body_form(endpoint, path, status, Headers([("content-type", kind)]).get) == how
 
 
 @pytest.mark.parametrize(

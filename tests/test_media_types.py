@@ -40,4 +40,4 @@ def test_each_type_of_json_lines_is_read_and_rewritten_line_by_line(kind: str) -
     reader.feed(b'{"a": 1}\n')
 
     assert reader.streamed is (kind != "application/x-jsonl")  # results of a batch are no stream
-    assert body_form(Endpoint(kind="resource"), "/v1/files", 200, headers) == "lines"
+    assert body_form(Endpoint(kind="resource"), "/v1/files", 200, headers.get) == "lines"

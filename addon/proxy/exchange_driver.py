@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 from mitmproxy import http
 from mitmproxy.connection import Server
@@ -32,7 +33,7 @@ from .answer_filter import AnswerFilter
 from .credentials import Credentials
 from .header_fields import HeaderFields, Raw, as_text
 from .key_cover import GivenNames
-from .redacted_heads import RedactedHeads, names_credential
+from .redacted_heads import RedactedHeads, credential_names
 from .upstream_request import UpstreamRequest, check_destination
 from .websocket_layer import PatchbayWebsocket
 
@@ -219,10 +220,10 @@ class ExchangeDriver:
         addresses = self._around.router.addresses.map_of(exchange) if exchange else None
         if exchange is None or addresses is None:
             return
-        head.each_field(lambda name, value: _rewritten_header(addresses, name, value))
+        head.each_field(partial(_rewritten_header, addresses))
         self._around.router.addresses.note(exchange, addresses, time.time())
         request = exchange.request
-        reads = answer_urls.body_form(request.endpoint, request.path, status, as_text(head.raw()))
+        reads = answer_urls.body_form(request.endpoint, request.path, status, head.text)
         self._addresses = addresses if reads else None
         if reads == "lines":
             self._lines = answer_urls.LineRewriter(addresses)
@@ -293,8 +294,9 @@ class ExchangeDriver:
         """Return the client's headers, *raw* or those of the flow, without those that stay here."""
         fields = HeaderFields(self._flow.request.headers.fields if raw is None else raw)
         heads = self.redacted_heads
-        unwanted = fields.listed() | heads.by_value | heads.keys.encoded_own
-        fields.drop(lambda name: name in unwanted or (name not in heads.keys.encoded and names_credential(name)))
+        credentials = credential_names(fields.names()) - heads.keys.encoded
+        unwanted = credentials.union(fields.listed(), heads.by_value, heads.keys.encoded_own)
+        fields.drop(unwanted.__contains__)
         return as_text(fields.raw())
 
 

@@ -36,11 +36,16 @@ class HeaderFields:
         """Return the first value of *name*, or nothing."""
         return self._fields[self._names.index(name)][1] if name in self._names else b""
 
+    def text(self, name: str) -> str:
+        """Return the first value of *name* (lower case) as text that keeps every byte, or nothing."""
+        return self.first(name.encode()).decode("utf-8", "surrogateescape")
+
     def put(self, name: bytes, value: bytes) -> None:
         """Set *name*, in any case, to *value* alone: in its place and spelling if it stands there, else at the end."""
         lower = name.lower()
         if lower not in self._names:
-            self.add(name, value)
+            self._fields.append((name, value))
+            self._names.append(lower)
         else:
             at = self._names.index(lower)
             self._fields[at] = (self._fields[at][0], value)

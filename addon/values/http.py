@@ -29,29 +29,29 @@ class Headers:
     A value is one field's text as it stood on the wire; repeated fields stay apart.
     """
 
-    __slots__ = ("_index", "fields")
+    __slots__ = ("_first", "_lowered", "fields")
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self.fields: tuple[tuple[str, str], ...] = tuple(fields)
-        self._index: dict[str, list[str]] = {}
-        for name, value in self.fields:
-            self._index.setdefault(name.lower(), []).append(value)
+        self._lowered = [(name.lower(), value) for name, value in self.fields]
+        self._first = dict(self._lowered)  # the first value of each name
+        if len(self._first) < len(self._lowered):
+            self._first.update(reversed(self._lowered))
 
     def get(self, name: str, default: str = "") -> str:
         """Return the first value of *name* (lower case), or *default*."""
-        values = self._index.get(name)
-        return values[0] if values else default
+        return self._first.get(name, default)
 
     def all(self, name: str) -> tuple[str, ...]:
         """Return every value of *name* (lower case), in order."""
-        return tuple(self._index.get(name, ()))
+        return tuple([value for held, value in self._lowered if held == name]) if name in self._first else ()
 
     def names(self) -> KeysView[str]:
         """Return the lower-case names that occur."""
-        return self._index.keys()
+        return self._first.keys()
 
     def __contains__(self, name: object) -> bool:
-        return name in self._index
+        return name in self._first
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self.fields)
@@ -60,7 +60,7 @@ class Headers:
         return len(self.fields)
 
     def __repr__(self) -> str:  # values may be private; names are enough to read a test failure
-        return f"Headers({', '.join(self._index)})"
+        return f"Headers({', '.join(self._first)})"
 
 
 @dataclass(frozen=True, slots=True)

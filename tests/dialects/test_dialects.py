@@ -253,7 +253,7 @@ def test_what_other_modules_know_of_the_paths_of_a_dialect(dialect: dialects.Dia
         endpoint = dialect.endpoint("POST", path)
         if endpoint and endpoint.kind == "generation":
             (talks if auxiliary_calls.converses(endpoint) else others).add(word)
-            if answer_urls.body_form(endpoint, path, 200, headers):
+            if answer_urls.body_form(endpoint, path, 200, headers.get):
                 wordless.add(word)
         elif endpoint and auxiliary_calls.counts_tokens(
             Request("POST", path, headers, Body(b"{}"), endpoint, Origin("http", "h", 1))

@@ -107,8 +107,8 @@ class Credentials:
         self._cover: Redactor | None = Redactor(())
         self._message_cover: Redactor | None = self._cover
         self._head_cover: Redactor | None = self._cover
-        self.passing = PassingCredentials()
-        self.texts = KeyCover(self.scrub_text, self._all_known)
+        self.texts = KeyCover(self.scrub_text)
+        self.passing = PassingCredentials(self.texts.forget)
         self._seal = secrets.token_bytes(32)
         self._withheld: tuple[set[str], set[str]] = set(), set()  # variables, values
         self.key_headers = PROTOCOL_KEYS  # of the settings, now or earlier: what carried a key is covered for good
@@ -183,9 +183,6 @@ class Credentials:
         if self._message_cover is None:
             self._message_cover = Redactor((*self._known, *(value[:_QUOTED] for value in self._known)))
         return self._message_cover
-
-    def _all_known(self) -> tuple[Redactor, Redactor]:
-        return self._cover_of_messages(), self.passing.redactor()
 
     def withhold(self, secrets: Iterable[Secret], variables: Iterable[str] = ()) -> None:
         """Let no child process inherit *secrets*, nor the environment *variables* besides theirs, from now on."""
@@ -307,6 +304,7 @@ class Credentials:
             return
         if held.value not in self._known:
             self._cover = self._message_cover = self._head_cover = None
+            self.texts.forget()
         self._known[held.value] = None
 
 

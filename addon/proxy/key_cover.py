@@ -13,28 +13,24 @@ _REMEMBERED, _LONGEST_REMEMBERED = 1_000, 256  # texts, and characters of each
 
 class KeyCover:
     """
-    Covers in lines the values that *scrub* knows; *known* returns something unequal once it knows others.
+    Covers in lines the values that *scrub* knows; call `forget` once it knows others.
 
     The search costs as much as a line, and the texts of an exchange are nearly always those of an earlier one.
     """
 
-    def __init__(self, scrub: Callable[[str], str], known: Callable[[], object]) -> None:
+    def __init__(self, scrub: Callable[[str], str]) -> None:
         self._scrub = scrub
-        self._known = known
-        self._searched: object = None  # what was known when `_harmless` was searched
         self._harmless: BoundedMap[tuple[str, ...], bool] = BoundedMap(_REMEMBERED)
         self._names: BoundedMap[str, str] = BoundedMap(_REMEMBERED)
 
     def over(self, line: str, texts: tuple[str, ...] = ()) -> str:
         """Return *line*, covered; *texts* are all that is in it of others (empty: not known)."""
-        self._learn()
         if texts and texts not in self._harmless and max(map(len, texts)) <= _LONGEST_REMEMBERED:
             self._harmless[texts] = self._scrub(joined := "\n".join(texts)) == joined
         return line if texts and self._harmless.get(texts) else self._scrub(line)
 
     def over_name(self, text: str) -> str:
         """Return the name *text* as `given_text.fit` makes it, with known keys covered."""
-        self._learn()
         found = self._names.get(text)
         if found is None:
             found = given_text.fit(text, self._scrub)
@@ -42,11 +38,10 @@ class KeyCover:
                 self._names[text] = found
         return found
 
-    def _learn(self) -> None:
-        if self._searched != (known := self._known()):
-            self._searched = known
-            self._harmless.clear()
-            self._names.clear()
+    def forget(self) -> None:
+        """Search every text anew from now on."""
+        self._harmless.clear()
+        self._names.clear()
 
 
 class GivenNames:
@@ -60,8 +55,9 @@ class GivenNames:
 
     def __call__(self, text: str) -> str:
         """Return *text*, fit to be shown."""
-        if any(value in text for value in self._presented):
-            return given_text.fit(text, self._covered)
+        for value in self._presented:
+            if value in text:
+                return given_text.fit(text, self._covered)
         return self._cover.over_name(text) if text else text
 
     def _covered(self, text: str) -> str:

@@ -6,7 +6,7 @@ Commands without mitmproxy read `credentials`, which holds these, so this module
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .. import credential_members
 from ..bounded import BoundedMap
@@ -17,9 +17,14 @@ _LONG_ENOUGH = 16  # bytes of a value that is looked for everywhere
 
 
 class PassingCredentials:
-    """The credentials that were seen lately in what passes. They live here and on the wire alone."""
+    """
+    The credentials that were seen lately in what passes. They live here and on the wire alone.
 
-    def __init__(self) -> None:
+    *learned* is called when there are others.
+    """
+
+    def __init__(self, learned: Callable[[], object] = object) -> None:
+        self._learned = learned
         self._known: BoundedMap[bytes, None] = BoundedMap(_KNOWN)
         self._redactor: Redactor | None = Redactor(())
 
@@ -33,6 +38,7 @@ class PassingCredentials:
                 continue
             if value not in self._known:
                 self._redactor = None
+                self._learned()
             self._known[value] = None
 
     def without_known(self, data: bytes) -> bytes:

@@ -39,5 +39,5 @@ def test_a_name_is_searched_once() -> None:
         searched.append(text)
         return text
 
-    names = GivenNames(KeyCover(scrub, lambda: 1), ())
+    names = GivenNames(KeyCover(scrub), ())
     assert [names("gpt-5") for _ in range(3)] == ["gpt-5"] * 3 and searched == ["gpt-5"]

@@ -40,7 +40,8 @@ class Shown:
         self.dumper = dumper.Dumper(self.out)
         self.known: object = "hush"
         self.searched: list[str] = []
-        self.terminal = Terminal(KeyCover(self._scrub, lambda: self.known))
+        self.texts = KeyCover(self._scrub)
+        self.terminal = Terminal(self.texts)
         self.context = taddons.context(self.termlog, self.dumper, self.terminal)
         self.options = self.context.options
 
@@ -187,6 +188,7 @@ def test_texts_are_searched_for_keys_once_until_another_key_is_known(shown: Show
         shown.terminal.exchange(decision())
     assert len(shown.searched) == 1
     shown.known = "claude-opus"
+    shown.texts.forget()
     shown.terminal.exchange(decision())
     assert " *****-5 " in shown.text().splitlines()[-1] and len(shown.searched) == 3
     shown.terminal.exchange(decision(path="x" * 999))
@@ -221,7 +223,7 @@ def test_at_the_end_the_terminal_log_is_as_before(shown: Shown) -> None:
 
 def test_a_console_has_the_lines_in_its_event_log_alone(loop: asyncio.Runner) -> None:
     async def story() -> list[str]:
-        terminal, events = Terminal(KeyCover(str, object)), eventstore.EventStore()
+        terminal, events = Terminal(KeyCover(str)), eventstore.EventStore()
         events.logger._initiated_in_test = None
         with taddons.context(events, terminal) as context:
             context.master.events = events  # type: ignore[attr-defined]

@@ -39,10 +39,10 @@ _CUT = 20  # characters of an id that must be left of it to be taken for that id
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FIELD = re.compile(r"\{(\w+)\}")
 _BLANK = frozenset({"", "-", "null", "none", "undefined", "unknown", "0"})
-_CLIENT_ID_HEADERS = (
-    "x-request-id", "x-client-request-id", "x-correlation-id", "request-id", "x-ms-client-request-id",
-    "x-litellm-call-id", "idempotency-key", "x-trace-id",
-)  # fmt: skip
+_CLIENT_ID_HEADERS = frozenset(
+    "x-request-id x-client-request-id x-correlation-id request-id x-ms-client-request-id x-litellm-call-id"
+    " idempotency-key x-trace-id".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,11 +285,11 @@ def _client_id(headers: Headers, body: Body, provider: Provider) -> str:
 
 
 def _client_ids(headers: Headers, body: Body, provider: Provider) -> frozenset[str]:
-    named = [name for name in _CLIENT_ID_HEADERS if name in headers.names()]
+    named = _CLIENT_ID_HEADERS.intersection(headers.names())
     values = [value.strip() for name in named for value in headers.all(name)]
     values += [value.strip() for name in provider.echo.headers for value in headers.all(name.lower())]
     values += [str(value) for name in provider.echo.body if isinstance(value := _member(body, name), str | int)]
-    return frozenset(value for value in values if value.lower() not in _BLANK and len(value) <= 512)
+    return frozenset([value for value in values if value.lower() not in _BLANK and len(value) <= 512])
 
 
 def _member(body: Body, name: str) -> object:

@@ -84,8 +84,8 @@ class RequestEditor:
         return edited, stamps, bool(ties)
 
     def _stamps(self, exchange: Exchange, lease: Lease, request_id: str, session_id: str) -> correlation.Stamps:
-        request, account, thread = exchange.request, lease.account, exchange.identity.thread
-        provider = account.provider
+        request, account, provider = exchange.request, lease.account, lease.account.provider
+        thread = exchange.identity.thread if provider.stamp.uses("thread_id") else ""
         return correlation.stamps(
             provider if self._config.mode == "serve" else replace(provider, stamp=_UNSTAMPED),
             _without_shared_session(lease, _headers_on(exchange.socket_lease, request.headers)),

@@ -57,7 +57,7 @@ _PASSWORD = re.compile(r"://[^/\s@:]{0,256}:[^/\s@]{1,256}@")
 
 def is_key(text: str) -> bool:
     """Whether *text* holds a key in a provider's format."""
-    return any(_has_shape(run) for run in _LONG_RUN.findall(text) if not _PLAIN_ID.fullmatch(run))
+    return any(map(_has_shape, _LONG_RUN.findall(text)))
 
 
 def is_no_host(name: str) -> bool:
@@ -76,14 +76,14 @@ def holds_key(text: str) -> bool:
     if "://" in text and _PASSWORD.search(text):
         return True
     stated = "?" in text or ";" in text or '"' in text or "'" in text
-    return stated and any(names_key(found[1]) for found in _STATED.finditer(text))
+    return stated and any(map(names_key, _STATED.findall(text)))
 
 
 def may_be_key(text: str) -> bool:
     """Whether *text* may hold a key: a known format of any length, or a long run that looks random."""
     if _SHAPES.search(text) or _PRIVATE.search(text) or _NUMBERED.search(text):
         return True
-    if any(_is_no_word(match[1]) for match in _SOFT.finditer(text)):
+    if any(map(_is_no_word, _SOFT.findall(text))):
         return True
     return any(_is_drawn(run[0]) or any(map(_is_random, _WORD.findall(run[0]))) for run in _RUN.finditer(text))
 
@@ -109,8 +109,10 @@ def covered(line: str) -> str:
 
 
 def _has_shape(run: str) -> bool:
-    found = any(len(match[0]) >= _LONG_ENOUGH for match in _SHAPES.finditer(run))
-    return found or any(_is_no_word(match[1]) for match in _SOFT.finditer(run))
+    if _PLAIN_ID.fullmatch(run):
+        return False
+    long = [match for match in _SHAPES.finditer(run) if len(match[0]) >= _LONG_ENOUGH]
+    return bool(long) or any(map(_is_no_word, _SOFT.findall(run)))
 
 
 def _without_keys(run: str) -> str:

@@ -234,7 +234,8 @@ def _cover(fields: HeaderFields, keys: KeyHeaders) -> None:
 
 def _presented_credentials(fields: HeaderFields, path: str, keys: KeyHeaders) -> list[bytes]:
     # a value of several words, with commas, signs one request alone
-    found = [fields.first(name).rpartition(b" ")[2] for name in keys.encoded if b"," not in fields.first(name)]
+    values = map(fields.first, keys.encoded.intersection(fields.names()))
+    found = [value.rpartition(b" ")[2] for value in values if b"," not in value]
     if "?" in path:
         found.append(credential_places.in_query(path).encode("utf-8", "surrogateescape"))
     return [value for value in found if len(value) >= _PRESENTED and not _PLACEHOLDER.fullmatch(value)]
@@ -275,7 +276,8 @@ def _needs_value(name: bytes, value: bytes) -> bool:
 
 
 def _hidden(fields: Raw) -> frozenset[bytes]:
-    return frozenset(name.lower() for name, value in fields if value == _WORD and not names_credential(name.lower()))
+    hidden = [name.lower() for name, value in fields if value == _WORD]
+    return frozenset(hidden) - credential_names(hidden)
 
 
 def _uncovered(headers: http.Headers, came: Raw, stands: Raw) -> http.Headers:

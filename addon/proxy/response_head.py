@@ -13,6 +13,8 @@ from .header_fields import HeaderFields
 
 COLLECTED = 64 << 20  # bytes up to which a JSON answer goes out in one piece; a larger one is not read
 _OUR_PREFIX = header_names.OURS.encode()
+_REQUEST_ID, _ACCOUNT = header_names.REQUEST_ID.encode(), header_names.ACCOUNT.encode()
+_SESSION, _SESSION_ID = header_names.SESSION.encode(), header_names.SESSION_ID.encode()
 _OF_ACCOUNT = header_names.encoded({*header_names.ACCOUNTS, "set-cookie"})  # whose account ours is
 
 
@@ -30,12 +32,12 @@ def for_client(response: http.Response, driver: ExchangeDriver) -> HeaderFields:
     fields.drop_hops(b"Upgrade" if response.status_code == 101 else b"")
     if exchange and exchange.refusal:  # this is the last of several answers, and all were failures
         fields.put(header_names.GAVE_UP.encode(), exchange.refusal.code.encode())
-    fields.put(header_names.REQUEST_ID.encode(), driver.lease.request_id.encode())
-    fields.put(header_names.ACCOUNT.encode(), driver.lease.account.id.encode())
+    fields.put(_REQUEST_ID, driver.lease.request_id.encode())
+    fields.put(_ACCOUNT, driver.lease.account.id.encode())
     if exchange and (session := session_name(exchange.identity.affinity)):
-        fields.put(header_names.SESSION.encode(), session.encode())
+        fields.put(_SESSION, session.encode())
     if driver.lease.session_id:
-        fields.put(header_names.SESSION_ID.encode(), driver.lease.session_id.encode())
+        fields.put(_SESSION_ID, driver.lease.session_id.encode())
     driver.rewrite_head(fields, response.status_code)
     return fields
 

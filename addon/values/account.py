@@ -37,7 +37,7 @@ class Stamp:
 
     def uses(self, field: str) -> bool:
         """Whether a template contains *field*."""
-        return any(f"{{{field}}}" in template for template in (*self.headers.values(), *self.body.values()))
+        return f"{{{field}}}" in "\n".join((*self.headers.values(), *self.body.values()))
 
 
 @dataclass(frozen=True, slots=True)

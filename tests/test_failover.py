@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
+from msgspec import structs
 
 from patchbay import dialects, failover
 from patchbay.answer.reader import BODY_BYTES
@@ -459,8 +460,8 @@ def test_an_error_event_with_a_status_is_read_as_the_body_that_it_would_have_had
     assert attempt.error_head is not None
     found = failover.outcome_of_event(exchange, attempt, fact, 100.0)
     assert (found.kind, found.until) == ("quota", 700.0)
-    plain = replace(fact, value={"status": 429, "code": "insufficient_quota", "message": "no"})
+    plain = structs.replace(fact, value={"status": 429, "code": "insufficient_quota", "message": "no"})
 
     assert failover.outcome_of_event(exchange, attempt, plain, 100.0).kind == "quota"
-    half = replace(fact, value={"status": 429, "code": "insufficient_quota", "message": "half \ud83d"})
+    half = structs.replace(fact, value={"status": 429, "code": "insufficient_quota", "message": "half \ud83d"})
     assert failover.outcome_of_event(exchange, attempt, half, 100.0).kind == "quota"

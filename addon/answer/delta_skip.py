@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..frozen import dataclass
 from ..values.answer import Fact
@@ -24,8 +25,7 @@ _SEQUENCE, _PADDING = b'"sequence_number":', b'"obfuscation":'
 FactsOf = Callable[[str, dict[str, Any]], Iterable[Fact]]
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(Struct, frozen=True):
     """
     An event that matched: its *text* (empty: the text is no part of the answer) and its sequence *number*.
 

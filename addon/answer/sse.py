@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..frozen import dataclass
+from msgspec import Struct
 
 EVENT_BYTES = 4 * 1024 * 1024  # a picture in base64 fits; a longer event is dropped
 BUFFERED = 1 << 20  # bytes of an unfinished event that an EventBuffer holds back; above, they pass unfinished
@@ -12,8 +12,7 @@ _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One event. *name* is empty when the stream gave none; *dropped*: it was too long to be read."""
 
     name: str

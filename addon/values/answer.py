@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msgspec import Struct
+
 from ..frozen import dataclass
 from .account import Depth
 from .http import Headers
@@ -18,8 +20,7 @@ class Head:
     early: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """A piece of an answer's body as received, with its content coding."""
 
     data: bytes
@@ -61,8 +62,7 @@ AnswerEvent = Head | Chunk | Message | End | Failure | Overdue
 Reaction = Literal["deliver", "hold", "next", "cut"]
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """
     One observation in an answer.
 

@@ -9,6 +9,8 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import Struct
+
 from ..frozen import dataclass
 
 if TYPE_CHECKING:
@@ -63,8 +65,7 @@ class Headers:
         return f"Headers({', '.join(self._first)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """The scheme, host (lower case) and port of a request. A credential belongs to exactly one origin."""
 
     scheme: str

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from msgspec import structs
 
 from patchbay.cli import doctor, doctor_machine, doctor_tools, examined
 from patchbay.cli.examined import ExaminedMachine, MachineFault, RunningAddresses
@@ -412,7 +413,7 @@ def test_no_key_leaves_over_plain_http(bench: Bench, monkeypatch: pytest.MonkeyP
     assert at.settings is not None
     account = at.settings.accounts[0]
     assert account.origin is not None
-    found = doctor.doctor_ask.ask(account, replace(account.origin, scheme="http"), at)
+    found = doctor.doctor_ask.ask(account, structs.replace(account.origin, scheme="http"), at)
     assert isinstance(found, MachineFault) and "no key goes over plain http" in found.what
 
 

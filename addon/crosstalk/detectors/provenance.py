@@ -76,7 +76,7 @@ def results(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     ctx.broke("results", now)
     others = [entry for affinity, entry in owners.items() if affinity != ctx.entry.affinity]
     victim = others[0] if len(others) == 1 else None
-    place = replace(fact, where="request tool results")
+    place = Fact(fact.kind, fact.value, "request tool results", fact.depth)
     told = f"{len(owners)} conversations"
     new = ctx.is_first_break("results", RUN_STRONG)  # some clients mix them habitually
     strength: FindingStrength = "strong" if new else "weak"

@@ -149,7 +149,6 @@ def _message(message: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.text("id", message, "id")
     yield from tokens.text("model", message, "model")
     yield from tokens.text("created", message, "created_at")
-    yield from tokens.text("object", message, "type")
     yield from tokens.reference(message.get("container"), "container")
     for block in tokens.dicts(message.get("content")):
         yield from _block(block)

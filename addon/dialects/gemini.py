@@ -211,7 +211,6 @@ def _interaction(data: dict[str, Any]) -> Iterator[Fact]:
     whole = tokens.member(data, "interaction") or ({} if event else data)
     yield from tokens.text("id", whole, "id")
     yield from tokens.text("model", whole, "model")
-    yield from tokens.text("object", whole, "object")
     for output in tokens.dicts(whole.get("outputs")):
         yield from _output(output, "whole" if event else "")
     for step in (*tokens.dicts(whole.get("steps")), tokens.member(data, "step")):

@@ -99,7 +99,7 @@ def usage(data: object, prompt: str, completion: str) -> Iterator[Fact]:
             prompt=tokens.count(data, prompt, "prompt_tokens", "input_tokens"),
             completion=tokens.count(data, completion, "completion_tokens", "output_tokens"),
             cached=tokens.count(details, "cached_tokens") or tokens.count(data, "prompt_cache_hit_tokens"),
-            cache_write=tokens.count(details, "cache_write_tokens", "cache_creation_tokens"),
+            cache_write=tokens.count(details, "cache_write_tokens", "cache_creation_tokens") if details else 0,
         ),
     )
 

@@ -63,7 +63,6 @@ def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.text("id", data, "id")
     yield from tokens.text("model", data, "model")
     yield from tokens.text("created", data, "created", "created_at")
-    yield from tokens.text("object", data, "object")
     for choice in tokens.dicts(data.get("choices")):
         yield from _choice(choice)
     usage = data.get("usage") or tokens.member(data, "x_groq").get("usage")
@@ -117,8 +116,10 @@ def _call(call: dict[str, Any]) -> Iterator[Fact]:
 
 
 def _texts(content: object) -> list[str]:
+    if not content:
+        return []
     if isinstance(content, str):
-        return [content] if content else []
+        return [content]
     parts = (part.get("text") for part in tokens.dicts(content))
     return [part for part in parts if isinstance(part, str) and part]
 

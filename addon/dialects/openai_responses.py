@@ -106,7 +106,6 @@ def _response(response: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.text("id", response, "id")
     yield from tokens.text("model", response, "model")
     yield from tokens.text("created", response, "created_at")
-    yield from tokens.text("object", response, "object")
     if response.get("object") == "response":
         yield Fact("settings", _settings_of(response), "body response")
     yield from tokens.reference(response.get("conversation"), "conversation")

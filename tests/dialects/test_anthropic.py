@@ -156,7 +156,7 @@ def block_of(**block: object) -> dict[str, Any]:
         ({"type": "message", "id": "i", "model": "m", "created_at": 1, "container": {"id": "c"}, "content": [
             {"type": "text", "text": "x"}], "stop_reason": "end_turn", "stop_details": {"a_token": "t", "other": "u"}},
          [("id", "i", "body id"), ("model", "m", "body model"), ("created", 1, "body created_at"),
-          ("object", "message", "body type"), ("token", "c", "container"), *SAID, ("finish", "end_turn", "0"),
+          ("token", "c", "container"), *SAID, ("finish", "end_turn", "0"),
           ("token", "t", "credit")]),
         ({"type": "message_start", "message": {"id": "i"}}, [("id", "i", "body id")]),
         ({"type": "message_delta", "delta": {"container": {"id": "c"}, "stop_reason": "s"}, "usage": {"input_tokens": 1,
@@ -165,10 +165,10 @@ def block_of(**block: object) -> dict[str, Any]:
         ({"type": "message_stop", "id": "i"}, [("end", "message_stop", "")]), ({"type": "ping", "id": "i"}, []),
         ({"type": "content_block_stop", "id": "i"}, []),
         ({"type": "completion", "completion": "x", "stop_reason": "s"},
-         [("object", "completion", "body type"), *SAID, ("finish", "s", "0"), ("end", "completion", "")]),
-        ({"type": "completion", "completion": "", "stop_reason": None}, [("object", "completion", "body type")]),
+         [*SAID, ("finish", "s", "0"), ("end", "completion", "")]),
+        ({"type": "completion", "completion": "", "stop_reason": None}, []),
         ({"id": "file_1", "type": "file"},
-         [("id", "file_1", "body id"), ("object", "file", "body type"), ("token", "file_1", "file")]),
+         [("id", "file_1", "body id"), ("token", "file_1", "file")]),
         ({"id": "file_1", "content": []}, [("id", "file_1", "body id")]),
         (block_of(type="text", text="x"), SAID), (block_of(type="text", text=""), []),
         *((block_of(type=kind, id="t", name="n"), [CALLED, ("token", "t", "tool"), ("tool", "n", "")])

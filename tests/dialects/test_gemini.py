@@ -200,7 +200,7 @@ CACHE = {"name": "cachedContents/c", "uri": "https://u"}
         ({"object": "interaction", "id": "i", "model": "m", "outputs": [{"text": "x"}], "usage": {
           "total_input_tokens": 1,
           "total_tool_use_tokens": 2, "total_output_tokens": 4, "total_thought_tokens": 8, "total_cached_tokens": 16}},
-         [("id", "i", "body id"), ("model", "m", "body model"), ("object", "interaction", "body object"), *TEXT,
+         [("id", "i", "body id"), ("model", "m", "body model"), *TEXT,
           ("usage", Usage(3, 12, 16), "")]),
         ({"steps": [{"type": "model_output", "content": [{"type": "text", "text": "x"}]}], "status": "s"}, TEXT),
         ({"event_type": "interaction.complete", "interaction": {"outputs": [{"text": "x"}]}},

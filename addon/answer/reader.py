@@ -279,7 +279,8 @@ class AnswerReader:
         return WholeText(BODY_BYTES)
 
     def _read_events(self, events: list[Event], facts: list[Fact]) -> None:
-        if isinstance(self._framing, WholeText) or not self.streamed:
+        framing = self._framing  # its kind is asked for first: nearly every event of a stream is of this one
+        if not isinstance(framing, ServerSentEvents) and (isinstance(framing, WholeText) or not self.streamed):
             for event in events:
                 self._read_event(event, facts, streamed=False)
         else:

@@ -73,9 +73,13 @@ class Body:
 
     def slice(self, name: str) -> bytes:
         """Return the JSON text of member *name* as it stands in the body, or empty bytes."""
+        return bytes(self.view(name))
+
+    def view(self, name: str) -> bytes | msgspec.Raw:
+        """Return the same without a copy of it."""
         fields = self._read()
         if name in fields:
-            return bytes(fields[name])
+            return fields[name]
         value = self._values.get(name, MISSING)
         return b"" if value is MISSING else json.dumps(value).encode()
 

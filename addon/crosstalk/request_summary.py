@@ -66,7 +66,7 @@ class RequestSummary:
     @property
     def words(self) -> bytes:
         """A digest of all turns; empty when there are none."""
-        turns = self._body.slice(self._dialect.history)
+        turns = self._body.view(self._dialect.history)
         return blake3(turns).digest(16) if turns else b""
 
     @property
@@ -81,7 +81,7 @@ class RequestSummary:
     def results(self) -> tuple[str, ...]:
         """The ids of the tool calls whose results end the request: parallel calls of one answer."""
         found: list[str] = []
-        for turn in _backwards(self._body.slice(self._dialect.history)):
+        for turn in _backwards(self._body.view(self._dialect.history)):
             ids = _result_ids(turn)
             if not ids:
                 break
@@ -117,7 +117,7 @@ def _strings(value: Any, into: list[str], depth: int = 0) -> None:
                 _strings(each, into, depth + 1)
 
 
-def _backwards(turns: bytes) -> Iterator[dict[str, Any]]:
+def _backwards(turns: bytes | msgspec.Raw) -> Iterator[dict[str, Any]]:
     """Yield the last few of *turns*, a JSON array, from its end; each is decoded only when it is needed."""
     with suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         for raw in reversed(_ARRAY.decode(turns)[-_RESULTS:]):

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from ..correlation import Mint, Returned
 from ..ledger import Entry, Ledger
-from .attempt_record import AttemptRecord
+from .attempt_record import AttemptRecord, IdOwner
 from .host_habits import RUN_EXPLAINED, RUN_UNIQUE_VALUE, Standing
 from .recent import LiveAttempt, RecentExchanges
 from .request_summary import RequestSummary
+
+_OWNERS = 32  # of the ids of one answer
 
 
 @dataclass(slots=True)
@@ -60,7 +62,15 @@ class DetectorContext:
                 now=now,
             )
             self.classified = value, now, found
+            if found.entry is not None and found.entry.exchange != self.entry.exchange:
+                self._note_owner(found.value, found.entry)
         return self.classified[2]
+
+    def _note_owner(self, value: str, other: Entry) -> None:
+        """Record whose id *value* is: no other record may name it."""
+        if len(self.record.owners) < _OWNERS:
+            owner = IdOwner(other.exchange, other.request_id, other.at, other.digest.hex(), other.affinity)
+            self.record.owners[value] = owner
 
     def repeats(self, other: Entry) -> bool:
         """Whether *other* sent the same request no later than ours: its answer is a retry's or a cache's."""
@@ -86,15 +96,16 @@ class DetectorContext:
 
     def broke(
         self, rule: str, now: float, *, found: str = "", explained: bool = False, misdelivery: bool = False
-    ) -> None:
-        """Note that this answer breaks *rule*; `standing` keeps the state before. See `HostHabits.broke`."""
-        self.standing(rule)
+    ) -> Standing:
+        """Note that this answer breaks *rule*; return its standing before. See `HostHabits.broke`."""
+        standing = self.standing(rule)
         if rule not in self.broken:
             self.broken.add(rule)
             if self.memory is not None:
                 self.memory.habits.broke(
                     self.record.host, rule, now, found=found, explained=explained, misdelivery=misdelivery
                 )
+        return standing
 
     def standing(self, rule: str) -> Standing:
         """Return the standing of *rule* at the host, as of its first use for this answer."""

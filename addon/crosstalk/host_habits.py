@@ -140,7 +140,7 @@ class _Habit:
     demoted: bool = False
     since: float = 0.0  # the last demotion or its end
     score: float = 0.0
-    accused: bool = False  # a break came while the rule stood, so it may have raised an alarm
+    accused: bool = False  # a break may raise an alarm: one came while the rule stood, or it is an id of ours
 
 
 class HostHabits:
@@ -199,7 +199,7 @@ class HostHabits:
         """
         weight = 0.5 if explained else 1.0
         habit = self._habit(host, rule)
-        habit.accused = habit.accused or habit.run >= RUN_STRONG or detector_of(rule) == CONTRACT
+        habit.accused = habit.accused or habit.run >= RUN_STRONG
         habit.before, habit.began, habit.last = habit.run, now, found[:_EVIDENCE_MAX]
         longer = 0 if misdelivery else GROWTH_AFTER_BREAK * habit.run
         habit.needs = min(max(habit.needs, RUN_AFTER_BREAK, longer), RUN_AFTER_BREAK_MAX)
@@ -261,7 +261,7 @@ class HostHabits:
         if habit.since >= told.since:
             return
         if told.over and habit.demoted:
-            self._habits[told.host, told.rule] = _Habit(since=told.since)
+            self._habits[told.host, told.rule] = _begun(told.rule, told.since)
         elif told.over:
             habit.since, habit.row = told.since, float(told.row)
         else:
@@ -273,14 +273,14 @@ class HostHabits:
 
     def _end(self, key: tuple[str, str], now: float) -> None:
         was = self._habits[key]
-        self._habits[key] = _Habit(since=max(now, was.since))
+        self._habits[key] = _begun(key[1], max(now, was.since))
         if was.demoted:
             self._changed.note(key)
 
     def _in_a_row(self, host: str, rule: str, habit: _Habit, row: float, now: float) -> None:
         """Set the row. That of an id in a header outlives a restart, since three in a row are few."""
         habit.row = row
-        if detector_of(rule) == CONTRACT and not habit.demoted and row < BREAKS_FOR_HABIT:
+        if row < BREAKS_FOR_HABIT and not habit.demoted and detector_of(rule) == CONTRACT:
             habit.since = max(now, habit.since)
             self._changed.note((host, rule))
 
@@ -298,8 +298,12 @@ class HostHabits:
         key = host, rule
         habit = self._habits.use(key)
         if habit is None:
-            habit = self._habits[key] = _Habit()
+            habit = self._habits[key] = _begun(rule)
         return habit
+
+
+def _begun(rule: str, since: float = 0.0) -> _Habit:
+    return _Habit(since=since, accused=detector_of(rule) == CONTRACT)
 
 
 _UNKNOWN, _DOUBTED = Standing(), Standing(doubted=True)

@@ -10,7 +10,7 @@ from ..values.account import Depth
 from ..values.answer import Fact
 from ..values.decision import Finding, Verdict
 from . import verdict as verdicts
-from .attempt_record import VERSION, AttemptRecord, IdOwner, Moment
+from .attempt_record import VERSION, AttemptRecord, Moment
 from .detector_context import DetectorContext
 from .detectors import BY_KIND, DETECTORS, Detector, finding, ids
 from .recent import LiveAttempt, RecentExchanges
@@ -72,7 +72,8 @@ class Watch:
         detectors = BY_KIND.get(fact.kind)
         if detectors is None or self._over:
             return []
-        self._clocked(now)
+        if self._ctx.memory is not None and len(self.record.seen) < SEEN:
+            self.record.seen.append(Moment(self._ctx.memory.tick(), now))
         if status and not self._ctx.status:
             self._ctx.head_at = now
         self._ctx.status = status
@@ -84,8 +85,7 @@ class Watch:
             self.record.early = True
         # where nothing is generated, the body is a stored object, with the ids of the requests that made it
         judged = self.record.generation or fact.kind in ("early", "over") or fact.where.startswith("header ")
-        fresh = self._detect(detectors if judged else (), fact, now)
-        self._note_owner()
+        fresh = self._detect(detectors, fact, now) if judged else []
         if fresh:
             self._verdict = None
             if any(finding.detector in _UNOWNED and finding.victim == "unknown" for finding in fresh):
@@ -130,7 +130,6 @@ class Watch:
             if returned.entry is None:
                 continue
             self._strangers.remove(fact)
-            self._note_owner()
             self._take_back(fact)
             self._match(fact, now)
             fresh += self._detect([each for each in BY_KIND[fact.kind] if each[1].unowned], fact, now)
@@ -150,17 +149,6 @@ class Watch:
         together = {DETECTORS[name].doubts for name in told & DETECTORS.keys()} - {""}
         for name in told | together:
             memory.habits.suspected(self.record.host, name, self._ctx.entry.request_id)
-
-    def _note_owner(self) -> None:
-        """Record the owner of the id that was classified last: no other record may name it."""
-        returned = self._ctx.classified[2] if self._ctx.classified else None
-        if returned is None or returned.entry is None or len(self.record.owners) >= _FINDINGS:
-            return
-        if returned.entry.exchange != self._ctx.entry.exchange:
-            other = returned.entry
-            self.record.owners[returned.value] = IdOwner(
-                other.exchange, other.request_id, other.at, other.digest.hex(), other.affinity
-            )
 
     def _take_back(self, fact: Fact) -> None:
         told = finding.shown(str(fact.value))
@@ -196,10 +184,6 @@ class Watch:
         depths = {f"header {name.lower()}": depth for name, depth in record.headers.items()}
         depths |= {f"body {name}": depth for name, depth in record.body.items()}
         return depths.get(fact.where, fact.depth)
-
-    def _clocked(self, now: float) -> None:
-        if self._ctx.memory is not None and len(self.record.seen) < SEEN:
-            self.record.seen.append(Moment(self._ctx.memory.tick(), now))
 
     def _is_new(self, finding: Finding) -> bool:
         key = (finding.detector, finding.where, finding.received)

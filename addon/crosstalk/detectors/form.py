@@ -43,9 +43,9 @@ def framing(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if fact.value != "events":
         ctx.kept.add("framing")
         return
-    ctx.broke("framing", now)
-    if not ctx.void("framing"):
-        strength: FindingStrength = "strong" if ctx.suspects("framing", RUN_STRONG) else "weak"
+    standing = ctx.broke("framing", now)
+    if not standing.void:
+        strength: FindingStrength = "strong" if standing.suspects(RUN_STRONG) else "weak"
         yield finding("framing", FAMILY, strength, fact, "one whole answer")
 
 

@@ -170,9 +170,9 @@ def strange_id(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
         ctx.kept.add(rule)
     if returned.kind != "foreign" or ctx.cached:
         return
-    ctx.broke(rule, now)
-    run = RUN_REINSTATED if ctx.standing(rule).broken else RUN_STRONG  # some gateways ask another engine now and then
-    if ctx.suspects(rule, run):
+    standing = ctx.broke(rule, now)
+    run = RUN_REINSTATED if standing.broken else RUN_STRONG  # some gateways ask another engine now and then
+    if standing.suspects(run):
         yield finding("strange-id", FAMILY, "strong", fact, ctx.entry.request_id)
 
 
@@ -188,8 +188,7 @@ def stripped(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     for place in ctx.record.expected:
         rule = echoed(place)
         if rule not in ctx.kept and rule not in ctx.broken:
-            ctx.broke(rule, now)
-            standing = ctx.standing(rule)
+            standing = ctx.broke(rule, now)
             usual = standing.kept >= RUN_EXPLAINED and standing.kept > KEPT_PER_BREAK * standing.broken
             if usual and not standing.demoted:
                 yield finding("stripped", FAMILY, "weak", Fact("echo", "nothing", place), ctx.record.expected[place])

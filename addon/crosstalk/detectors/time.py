@@ -65,8 +65,7 @@ def early(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if fact.kind == "over":
         ctx.kept.add("early")
         return
-    ctx.broke("early", now)
-    if not ctx.void("early"):
+    if not ctx.broke("early", now).void:
         yield finding("early", FAMILY, "weak", fact, "after the whole request")
 
 
@@ -80,9 +79,9 @@ def _compared(ctx: DetectorContext, rule: str, fits: bool, fact: Fact, expected:
     if fits:
         ctx.kept.add(rule)
         return
-    ctx.broke(rule, now)
-    if not ctx.void(rule):
-        strength: FindingStrength = "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
+    standing = ctx.broke(rule, now)
+    if not standing.void:
+        strength: FindingStrength = "strong" if standing.suspects(RUN_STRONG) else "weak"
         yield finding(detector_of(rule), FAMILY, strength, fact, expected)
 
 

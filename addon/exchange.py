@@ -34,6 +34,7 @@ from .values.http import Headers, Origin, PriorServing, Request
 _ID_LENGTH = 128  # characters of a client's own request id in the decision
 # Members of a request that name what a provider has stored of earlier requests.
 _STORED = ("previous_response_id", "previous_interaction_id", "conversation")
+_NOWHERE: frozenset[str] = frozenset()
 _NOTHING_SENT = Verdict("unverifiable", note="nothing was sent")
 
 
@@ -139,6 +140,8 @@ class Exchange:
     @property
     def tried(self) -> frozenset[str]:
         """The accounts that it was at; one in `may_retry` only after its second attempt."""
+        if not self.attempts:
+            return _NOWHERE
         tried = [attempt.lease.account.id for attempt in self.attempts]
         return frozenset([each for each in tried if each not in self.may_retry or tried.count(each) > 1])
 

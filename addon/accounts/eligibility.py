@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Literal
 
 from .. import upstream_url
@@ -60,6 +61,7 @@ class Eligibility:
         self._health = health
         self._limiter = limiter
         self._pools: BoundedMap[tuple[object, ...], list[Option]] = BoundedMap(MAX_POOLS)
+        self._known_to_serve = lru_cache(MAX_POOLS)(self._serves)
 
     def options(self, ask: Ask, now: float) -> list[Option]:
         """Return the pool of *ask*."""
@@ -88,8 +90,11 @@ class Eligibility:
 
     def serves(self, family: str, destination: Origin | None, reverse: Origin | None, path: str = "") -> bool:
         """Whether any enabled account is in the pool of *family* (empty: any) at *destination*, as in `Ask`."""
-        ask = Ask(family, destination, reverse, "", Identity(), Client(), path=path)
-        return any(not option.obstacle for option in self._pool(ask))
+        return (self._serves if path else self._known_to_serve)(family, destination, reverse, path)
+
+    def _serves(self, family: str, destination: Origin | None, reverse: Origin | None, path: str) -> bool:
+        pool = self._pool(Ask(family, destination, reverse, "", Identity(), Client(), path=path))
+        return any(not option.obstacle for option in pool)
 
     def option(self, ask: Ask, account: Account, origin: Origin, now: float) -> Option:
         """Return *account* as *ask* finds it now."""
@@ -97,7 +102,8 @@ class Eligibility:
 
     def reached(self, ask: Ask, account: Account, lane: str, now: float) -> Limit | None:
         """Return a limit of *account* that leaves no room for *ask*."""
-        return self._limiter.obstacle(self.limits(ask, account, lane), now, ask.waiter, ask.party)
+        limits = self.limits(ask, account, lane)
+        return self._limiter.obstacle(limits, now, ask.waiter, ask.party) if limits else None
 
     def limits(self, ask: Ask, account: Account, lane: str) -> tuple[Limit, ...]:
         """Return the limits that *ask* comes under at *account*."""
@@ -107,8 +113,9 @@ class Eligibility:
 
     def willing(self, ask: Ask, eligible: Sequence[Account], now: float) -> Sequence[Account]:
         """Return those of *eligible* that did not refuse this conversation lately."""
-        faults = self._health.own_faults(ask.conversation, now)
-        refused = self._health.refused_by(ask.conversation, now)
+        conversation = ask.conversation
+        faults = self._health.own_faults(conversation, now)
+        refused = self._health.refused_by(conversation, now)
         if not faults and not refused:
             return eligible
         return [

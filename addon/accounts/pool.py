@@ -466,7 +466,7 @@ class Accounts:
             option.lane,
             pick.binding,
             tuple(
-                self._candidate(ask, each, pick, because if each.account.id == home else "", now) for each in options
+                [self._candidate(ask, each, pick, because if each.account.id == home else "", now) for each in options]
             ),
             self.bindings.hold(pick.key, account.id, now) if pick.key else 0,
             ask,

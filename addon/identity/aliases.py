@@ -43,8 +43,9 @@ class Aliases:
 
         The first claim stays.
         """
-        end = self.resolve(affinity, now)
         before = self.find(seed, now)
+        leads_to_itself = before is not None and before.affinity == affinity == seed
+        end = seed if leads_to_itself else self.resolve(affinity, now)
         self._aliases[seed] = now + self._ttl, Alias(end, (before.claimed if before else "") or claimed)
         self._changes.note(seed)
         return end

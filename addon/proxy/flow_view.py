@@ -58,8 +58,9 @@ def _harmless[**P](shown: Callable[P, None]) -> Callable[P, None]:
 @_harmless
 def show(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
     """Put the comment and the mark of *decision* on *flow*."""
-    flow.comment = _with_leaks(comment(exchange, decision), _leaks(flow))
-    flow.marked = _MARKS.get(decision.verdict, flow.marked) or (":warning:" if _leaks(flow) else "")
+    leaks = _leaks(flow)
+    flow.comment = _with_leaks(comment(exchange, decision), leaks)
+    flow.marked = _MARKS.get(decision.verdict, flow.marked) or (":warning:" if leaks else "")
 
 
 @_harmless

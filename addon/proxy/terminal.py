@@ -272,6 +272,8 @@ class _Nowhere(io.TextIOBase):
 
 def _width(writer: LineWriter) -> int | None:
     """Return the cells of a line in the terminal; None where there is no terminal."""
+    if not writer.isatty():
+        return None
     try:
         return min(os.get_terminal_size(writer.fileno()).columns, _FULL_WIDTH) or None
     except OSError:

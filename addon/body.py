@@ -53,14 +53,14 @@ class Body:
 
     def holds_any(self, names: frozenset[str]) -> bool:
         """Whether one of *names* is a member."""
-        return not names.isdisjoint(self._read() or self._values)
+        return not names.isdisjoint(self._fields or self._read() or self._values)
 
     def __contains__(self, name: str) -> bool:
         return name in self._read() or name in self._values
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the decoded member *name*, or *default*. The value is shared: do not change it."""
-        fields = self._read()
+        fields = self._fields or self._read()
         value = self._values.get(name, MISSING)
         if value is MISSING and name in fields:
             value = self._values[name] = decoded(fields[name])

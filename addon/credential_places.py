@@ -15,6 +15,8 @@ QUERY_KEY = "key"
 QUERY_KEYS = frozenset({QUERY_KEY, "access_token", "oauth_token", "api_key", "api-key"})
 HIDDEN = "patchbay"  # replaces a credential of the client
 _NOTHING: Mapping[str, str] = {}
+# of a path without its query: tools ask for the same few
+holds_key = secret_patterns.remembered(secret_patterns.holds_key)
 
 
 class KeyHeaders:
@@ -96,7 +98,7 @@ def without_key(path: str, instead: str | None = None, passing: Mapping[str, str
     *passing* are credentials in the query that stay, with their values. A key in a segment of the path is replaced.
     """
     bare, mark, query = path.partition("?")
-    if secret_patterns.holds_key(bare):
+    if holds_key(bare):
         pieces = ((instead or HIDDEN) if secret_patterns.holds_key(piece) else piece for piece in bare.split("/"))
         bare = "/".join(pieces)
     if not mark:

@@ -71,7 +71,9 @@ def holds_key(text: str) -> bool:
 
     Marks are a line `Bearer …`, a password in a URL, and a parameter or JSON member with the name of a credential.
     """
-    if is_key(text) or _SCHEMED.search(text) or ("-----" in text and _PRIVATE.search(text)):
+    if is_key(text) or ("-----" in text and _PRIVATE.search(text)):
+        return True
+    if (" " in text or "\t" in text) and _SCHEMED.search(text):
         return True
     if "://" in text and _PASSWORD.search(text):
         return True

@@ -113,7 +113,7 @@ class HeaderFields:
 
     def on(self, headers: http.Headers) -> None:
         """Put the fields on *headers*."""
-        headers.fields = self.raw()
+        headers.fields = tuple(self._fields)
 
 
 def _words(said: bytes) -> frozenset[bytes]:

@@ -173,7 +173,7 @@ def placeholder(
     fields.on(request.headers)
     if _PROTOCOLS in fields:
         _hide_protocol(request)
-    if "?" in request.path or secret_patterns.holds_key(request.path):
+    if "?" in request.path or credential_places.holds_key(request.path):
         request.path = credential_places.without_key(request.path, credential_places.HIDDEN)
     return tuple(presented)
 

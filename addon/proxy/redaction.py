@@ -55,10 +55,11 @@ class Redactor:
         self._groups = tuple(_groups(forms))
         self._endings = tuple((anchor, forms, frozenset(b"".join(forms))) for anchor, forms in self._groups)
         self._anchors = tuple(anchor for anchor, _ in self._groups)
-        self._folded = tuple({anchor.lower() for anchor in self._anchors})
         self._words, self._folded_words = _words(forms), _words(map(bytes.lower, forms))
         self._are_many = len(self._anchors) > _MANY
+        folded = {anchor.lower() for anchor in self._anchors}
         self._hints = re.compile(b"" if self._are_many else _any_of(self._anchors)).search
+        self._folded_hints = re.compile(b"" if self._are_many else _any_of(folded)).search
         self._suspicious = re.compile(b"" if self._are_many else _any_of((*self._anchors, *_ESCAPING))).search
         self._ends = frozenset(b"".join(forms))
         self._inside = frozenset(b"".join(forms) + _IN_ESCAPES) if forms else frozenset()
@@ -89,8 +90,7 @@ class Redactor:
         """Return the header *fields* with every value covered in their names and values."""
         names = b"\n".join([name for name, _ in fields]).lower()
         values = b"\n".join([value for _, value in fields])
-        many = self._are_many
-        known = _has_word(names, self._folded_words) if many else any(anchor in names for anchor in self._folded)
+        known = _has_word(names, self._folded_words) if self._are_many else self._folded_hints(names)
         if known or self.scrub(names) is not names:
             fields = tuple((self.name(name), value) for name, value in fields)
         if self.scrub(values) is not values:
@@ -267,11 +267,11 @@ def _groups(forms: set[bytes]) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
 
 
 def _any_of(words: Iterable[bytes]) -> bytes:
-    """Return an expression for any of *words*, grouped by the first byte, which decides the cost of a search."""
+    """Return an expression for any of *words*, by their first byte, which decides its cost; of none: of nothing."""
     rests: dict[bytes, list[bytes]] = {}
     for word in words:
         rests.setdefault(word[:1], []).append(re.escape(word[1:]))
-    return b"|".join(re.escape(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in rests.items())
+    return b"|".join(re.escape(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in rests.items()) or b"(?!)"
 
 
 def _common_prefix(first: bytes, last: bytes) -> bytes:

@@ -63,7 +63,7 @@ def passes(flow: http.HTTPFlow, head: RequestHead, router: Router, places: KeyHe
     """Whether *flow*, which no account serves, passes, with a key in *places* or none: by default in regular mode."""
     if head.serves:
         return False
-    behind, keyed = _listener(flow) is not None, any(places.keys_in(head.headers, flow.request.path))
+    behind, keyed = _has_listener(flow), any(places.keys_in(head.headers, flow.request.path))
     return router.destinations.passes(head.endpoint, head.destination, reverse=behind, keyed=keyed)
 
 
@@ -94,7 +94,7 @@ def guarded(
     if flow.is_replay is not None:
         return None
     refused = guard.refusal(_arrival(flow, headers), endpoint)
-    if refused and refused.code == "host_not_allowed" and _listener(flow) and misdirected.is_absolute(flow.request):
+    if refused and refused.code == "host_not_allowed" and _has_listener(flow) and misdirected.is_absolute(flow.request):
         return misdirected.no_proxy(flow.client_conn, refused.status, refused.code)
     for name, code in guards.CHOICES.items() if refused is None else ():
         if name in headers and header_fields.read(flow.request.headers).all(name) != headers.all(name):  # it is hidden
@@ -127,7 +127,7 @@ def reverse(flow: http.HTTPFlow) -> Origin | None:
 
 def address(flow: http.HTTPFlow, headers: Headers) -> str:
     """Return the address by which the client of *flow* reached this proxy; empty where it named the upstream itself."""
-    if _listener(flow) is None:
+    if not _has_listener(flow):
         return ""
     scheme = "https" if flow.client_conn.tls else "http"
     return answer_urls.client_address(headers, flow.request.authority, scheme)
@@ -150,8 +150,8 @@ def _is_incomplete(request: http.Request) -> bool:
 
 
 def _destination(flow: http.HTTPFlow, endpoint: Endpoint, router: Router) -> Origin:
-    found, listener = destination(flow), _listener(flow)
-    if flow.is_replay != "request" or listener is None or not upstream_url.is_anywhere(listener):
+    found, listener = destination(flow), _listener(flow) if flow.is_replay == "request" else None
+    if listener is None or not upstream_url.is_anywhere(listener):
         return found
     # the flow names its account's origin; its client had left that open, so another account may serve it now
     return listener if router.destinations.serves(endpoint, found, None) else found
@@ -172,6 +172,11 @@ def _arrival(flow: http.HTTPFlow, headers: Headers) -> guards.Arrival:
         secure=flow.client_conn.tls,
         target=f"{request.host.lower()}:{request.port}" if is_proxy else "",
     )
+
+
+def _has_listener(flow: http.HTTPFlow) -> bool:
+    """Whether *flow* came to a reverse listener."""
+    return isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode)
 
 
 def _listener(flow: http.HTTPFlow) -> Origin | None:

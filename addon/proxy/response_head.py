@@ -32,12 +32,12 @@ def for_client(response: http.Response, driver: ExchangeDriver) -> HeaderFields:
     fields.drop_hops(b"Upgrade" if response.status_code == 101 else b"")
     if exchange and exchange.refusal:  # this is the last of several answers, and all were failures
         fields.put(header_names.GAVE_UP.encode(), exchange.refusal.code.encode())
-    fields.put(_REQUEST_ID, driver.lease.request_id.encode())
-    fields.put(_ACCOUNT, driver.lease.account.id.encode())
+    fields.add(_REQUEST_ID, driver.lease.request_id.encode())
+    fields.add(_ACCOUNT, driver.lease.account.id.encode())
     if exchange and (session := session_name(exchange.identity.affinity)):
-        fields.put(_SESSION, session.encode())
+        fields.add(_SESSION, session.encode())
     if driver.lease.session_id:
-        fields.put(_SESSION_ID, driver.lease.session_id.encode())
+        fields.add(_SESSION_ID, driver.lease.session_id.encode())
     driver.rewrite_head(fields, response.status_code)
     return fields
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 from mitmproxy import http
 from mitmproxy.connection import Server
 
-from .. import credential_places, dialects, secret_patterns, upstream_url
+from .. import credential_places, dialects, upstream_url
 from ..accounts.lease import Lease
 from ..body import Body
 from ..exchange import Exchange
@@ -20,7 +20,7 @@ from ..values.http import Origin, is_loopback
 from . import message_content
 from .credentials import Credentials
 from .header_fields import HeaderFields
-from .redacted_heads import RedactedHeads, aim, names_credential
+from .redacted_heads import RedactedHeads, aim, credential_names
 
 _HEADER_OF_FORM = {
     **{header_names.credential_form(name): name for name in header_names.CREDENTIALS},
@@ -63,7 +63,7 @@ class UpstreamRequest:
     def _choose_fields(self, fields: HeaderFields, server: Server) -> None:
         fields.drop_hops(_connection_value(fields, server))
         own = self.heads.keys.encoded_own
-        fields.drop(lambda name: name not in own and _is_withheld(name))
+        fields.drop((_withheld(fields.names()) - own).__contains__)
         if self.heads.by_value:
             fields.drop(self.heads.by_value.__contains__)
         if names := self.lease.account.provider.pass_headers:
@@ -126,7 +126,7 @@ class UpstreamRequest:
         place = self._place(account, value)
         keeps = place.header.lower().encode()
         others = self.heads.keys.encoded - header_names.encoded(account.provider.pass_headers)
-        fields.drop(lambda name: name != keeps and name in others)
+        fields.drop((others - {keeps}).__contains__)
         if not keeps:
             return credential_places.with_key(path, value)
         # set in place, so that it stands and is spelled as the client had it
@@ -174,16 +174,14 @@ def _copied(request: http.Request) -> http.Request:
     return wire
 
 
-@secret_patterns.remembered
-def _is_withheld(name: bytes) -> bool:
+def _withheld(names: list[bytes]) -> frozenset[bytes]:
     """
-    Whether a client's header does not go up: it is one of ours or a credential, or reveals whose account it is.
+    Return which of *names*, a client's headers, do not go up: ours, credentials, what reveals whose account it is.
 
     Places of keys in the protocols stay: the account's own credential takes one of them, and the others go then.
     """
-    if name in _PROTOCOLS_PLACES:
-        return False
-    return name.startswith(_OUR_PREFIX) or name in _OF_CLIENT or names_credential(name)
+    ours = [name for name in names if name.startswith(_OUR_PREFIX)]
+    return credential_names(names).union(ours, _OF_CLIENT) - _PROTOCOLS_PLACES
 
 
 def _connection_value(fields: HeaderFields, server: Server) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 
@@ -79,7 +80,7 @@ class ExchangeDriver:
         self, flow: http.HTTPFlow, around: DriverContext, dialect: str, places: KeyHeaders = PROTOCOL_KEYS
     ) -> None:
         self.redacted_heads = RedactedHeads(flow.request, places, around.keys.cover_of_heads())
-        self._flow = flow
+        self._flow_at = weakref.ref(flow)  # the flow has the driver: the memory of both is free when it goes
         self._around = around
         self._dialect = dialect
         self.target = RequestTarget(Endpoint(), Origin("", "", 0), "")
@@ -103,6 +104,12 @@ class ExchangeDriver:
         self._lines: answer_urls.LineRewriter | None = None  # … while it streams
         self._body: bytes | None = None  # of the present attempt; None: the flow's own
         self.sent_with: tuple[str, ...] = ()  # the state of its account's secrets as it was sent
+
+    @property
+    def _flow(self) -> http.HTTPFlow:
+        flow = self._flow_at()
+        assert flow is not None, "a driver is used by who has its flow"
+        return flow
 
     @property
     def names(self) -> GivenNames:

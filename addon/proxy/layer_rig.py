@@ -39,6 +39,7 @@ class StubDriver(ExchangeDriver):
     def __init__(self, ready: bool) -> None:
         flow = http.HTTPFlow(_client(), Server(address=None))
         flow.request = http.Request.make("GET", "http://t.invalid/")
+        self.own_flow = flow
         super().__init__(flow, cast("DriverContext", SimpleNamespace(keys=Credentials())), "")
         self.ready = ready
         self.key = KEY

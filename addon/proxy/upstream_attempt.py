@@ -34,7 +34,7 @@ class Timer(commands.RequestWakeup):
         self.call: asyncio.TimerHandle | None = None
 
 
-def no_commands() -> Commands:
+def no_commands(event: events.Event | None = None) -> Commands:
     yield from ()
 
 
@@ -210,6 +210,12 @@ class UpstreamAttempt(ConnectingStream):
             if self.timer.call:
                 self.timer.call.cancel()
         self.timer = None
+
+    def let_go(self) -> None:
+        """Refer to itself no more, so that its memory is free at once: it is over, and nothing comes to it any more."""
+        self._disarm()
+        self._handle_event = self.client_state = self.server_state = no_commands
+        self.context.layers.clear()
 
     def _idle_left(self, driver: ExchangeDriver) -> float:
         idle = driver.timeouts.idle

@@ -26,7 +26,13 @@ _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-leng
 
 
 class _Streams(dict[int, mitm.HttpStream]):
-    """The streams of a layer, found by the id of any of their attempts."""
+    """The streams of a layer, found by the id of any of their attempts; one that is taken out is over."""
+
+    def pop(self, *arguments: Any) -> Any:
+        found = super().pop(*arguments)
+        if isinstance(found, PatchbayStream):
+            found.let_go()
+        return found
 
     def __missing__(self, stream_id: int) -> mitm.HttpStream:
         if stream_id < ATTEMPT:

@@ -71,6 +71,7 @@ class Driven:
         )
         self.places = KeyHeaders(self.router.config.credential_headers)
         self.driver = ExchangeDriver(self.flow, around, self.endpoint.dialect, self.places)
+        vars(self.driver)["flow of the test"] = self.flow  # a test may keep the driver alone
         self.driver.target = RequestTarget(self.endpoint, origin, "bearer")
         self.server = Server(address=(origin.host, origin.port))
         self.server.tls = origin.scheme == "https"

@@ -12,7 +12,9 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import (
     RequestEndOfMessage,
     RequestTrailers,
+    ResponseData,
     ResponseEndOfMessage,
+    ResponseHeaders,
     ResponseTrailers,
     _http1,
 )
@@ -27,10 +29,15 @@ _PROTOCOL = b"HTTP/1."  # an answer begins so, behind blank lines at most
 _STATUS_LINE = len(b"HTTP/1.1 100 ")
 _NO_TRAILERS = frozenset((b"transfer-encoding", b"content-length", b"host", b"trailer", b"content-encoding", b"te"))
 _EndOfMessage: Any = _http1.h11.EndOfMessage  # of the library that mitmproxy reads with
+_PIECES = frozenset((ResponseHeaders, ResponseData))
 _LAST_CHUNK, _END = b"0\r\n", b"0\r\n\r\n"
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")  # the head of one without extensions
 
 Commands = Generator[commands.Command, Any, None]
+
+
+def no_commands(event: events.Event | None = None) -> Commands:
+    yield from ()
 
 
 def adopt(child: layer.Layer) -> None:
@@ -54,17 +61,21 @@ class _Trailers(Http1Connection):
         return following
 
     def read_body(self, event: events.Event) -> Commands:
-        reader = self.body_reader
-        if isinstance(event, events.DataReceived) and not isinstance(reader, _Reader):
-            self.body_reader = _Reader(reader)  # type: ignore[assignment]
-        for command in super().read_body(event):
+        reader: Any = self.body_reader
+        if type(reader) is ChunkedReader:
+            reader = self.body_reader = _Reader(reader)  # type: ignore[assignment]
+        following: Commands = super().read_body(event)
+        return self._read_trailers(following, reader) if type(reader) is _Reader else following
+
+    def _read_trailers(self, following: Commands, reader: _Reader) -> Commands:
+        for command in following:
             is_end = isinstance(command, ReceiveHttp) and isinstance(
                 command.event, RequestEndOfMessage | ResponseEndOfMessage
             )
-            if is_end and isinstance(self.body_reader, _Reader) and self.body_reader.trailers:
+            if is_end and reader.trailers:
                 assert isinstance(command, ReceiveHttp)
                 kind = RequestTrailers if isinstance(command.event, RequestEndOfMessage) else ResponseTrailers
-                yield ReceiveHttp(kind(command.event.stream_id, http.Headers(self.body_reader.trailers)))
+                yield ReceiveHttp(kind(command.event.stream_id, http.Headers(reader.trailers)))
             yield command
         if self.state == self.read_body and len(self.buf) > HEAD:  # of trailers, or of a chunk size
             yield from self._refuse("the trailers are too large")
@@ -78,18 +89,22 @@ class _Trailers(Http1Connection):
     def send(self, event: HttpEvent) -> Commands:
         if isinstance(event, RequestTrailers | ResponseTrailers):
             self.trailers = event.trailers  # written behind the last chunk; a body without chunks has no place for them
-            return
-        trailers, ends = self.trailers, isinstance(event, RequestEndOfMessage | ResponseEndOfMessage)
-        for command in super().send(event):
-            if ends and trailers and isinstance(command, commands.SendData) and command.data == _END:
+            return no_commands()
+        following: Commands = super().send(event)
+        if self.trailers and isinstance(event, RequestEndOfMessage | ResponseEndOfMessage):
+            return self._with_trailers(following, self.trailers)
+        return following
+
+    def _with_trailers(self, following: Commands, trailers: http.Headers) -> Commands:
+        self.trailers = None
+        for command in following:
+            if isinstance(command, commands.SendData) and command.data == _END:
                 command = commands.SendData(command.connection, _LAST_CHUNK + _written(trailers))
             yield command
-        if ends:
-            self.trailers = None
 
 
 class _Reader:
-    """Reads a body with mitmproxy's reader, and keeps its trailers, on which mitmproxy raises."""
+    """Reads a body in chunks with mitmproxy's reader, and keeps its trailers, on which mitmproxy raises."""
 
     def __init__(self, theirs: Any) -> None:
         self.theirs = theirs
@@ -124,14 +139,19 @@ class PatchbayHttp1Server(_Trailers, Http1Server):
         return b"%x\r\n%b\r\n" % (len(data), data) if self._framed[1] else data
 
     def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, HttpEvent) and type(event) in _PIECES:  # of an answer: it ends no wait for a head
+            return self.send(event)
         if isinstance(event, events.Wakeup):
-            if event.command is self._due:
-                self._due = None
-                yield from self._time_out()
-            return
-        yield from super()._handle_event(event)
-        if isinstance(event, HttpEvent) and self.state != self.read_headers:
-            return  # the usual case
+            return self._woken(event)
+        return self._within_time(super()._handle_event(event))
+
+    def _woken(self, event: events.Wakeup) -> Commands:
+        if event.command is self._due:
+            self._due = None
+            yield from self._time_out()
+
+    def _within_time(self, following: Commands) -> Commands:
+        yield from following
         waits = self.state == self.read_headers and (len(self.buf) > 0 or not self._begun)
         if not waits:
             self._begun = self._begun or self.state != self.read_headers
@@ -151,12 +171,14 @@ class PatchbayHttp1Client(_Trailers, Http1Client):
     """An upstream's side: interim answers and blank lines before a head are dropped."""
 
     def read_body(self, event: events.Event) -> Commands:
-        if type(event) is events.DataReceived and (data := self.take_chunks()):
-            assert self.stream_id is not None
-            yield ReceiveHttp(self.ReceiveData(self.stream_id, data))
-            if not self.buf:
-                return
-        yield from super().read_body(event)
+        data = self.take_chunks() if type(event) is events.DataReceived else b""
+        return self._read_behind(data, event) if data else super().read_body(event)
+
+    def _read_behind(self, data: bytes, event: events.Event) -> Commands:
+        assert self.stream_id is not None
+        yield ReceiveHttp(self.ReceiveData(self.stream_id, data))
+        if self.buf:
+            yield from super().read_body(event)
 
     def take_chunks(self) -> bytes:
         """

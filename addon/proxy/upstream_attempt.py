@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from mitmproxy.connection import Server
@@ -14,6 +13,7 @@ from mitmproxy.proxy.layers import http as mitm
 
 from ..values.answer import Failure, FailureKind
 from .exchange_driver import ExchangeDriver
+from .http1 import no_commands
 from .log_redaction import discreet
 from .shadow import Passthrough
 from .upstream_connections import Commands, ConnectingStream, ConnectionLayer
@@ -32,10 +32,6 @@ class Timer(commands.RequestWakeup):
         super().__init__(seconds)
         self.what = what  # connect | head | upload | hold | idle | alive
         self.call: asyncio.TimerHandle | None = None
-
-
-def no_commands(event: events.Event | None = None) -> Commands:
-    yield from ()
 
 
 class UpstreamAttempt(ConnectingStream):
@@ -83,31 +79,30 @@ class UpstreamAttempt(ConnectingStream):
         return command
 
     def _gated(self, command: mitm.SendHttp) -> mitm.SendHttp:
-        """Put the wire copy in the place of what would leave. The one gate: without a driver, nothing goes upstream."""
+        """
+        Put the wire copy in the place of what would leave, in its event, which was made to be sent.
+
+        It is the one gate: without a driver, nothing goes upstream.
+        """
         attached, event = self.attached, command.event
         if isinstance(event, mitm.ResponseHeaders):
-            given = attached.client_response(event.response) if attached else event.response
-            if given is event.response:
-                return command
-            return mitm.SendHttp(replace(event, response=given), command.connection)
-        if isinstance(event, mitm.ResponseData):
-            data = attached.client_body(event.data) if attached else event.data
-            return command if data is event.data else mitm.SendHttp(replace(event, data=data), command.connection)
-        if isinstance(attached, Passthrough):
+            event.response = attached.client_response(event.response) if attached else event.response
+        elif isinstance(event, mitm.ResponseData):
+            event.data = attached.client_body(event.data) if attached else event.data
+        elif isinstance(attached, Passthrough):
             if isinstance(event, mitm.RequestHeaders):
-                event = replace(event, request=attached.wire_request(event.request))
+                event.request = attached.wire_request(event.request)
             elif isinstance(event, mitm.RequestData):
-                event = replace(event, data=attached.wire_body(event.data))
-            return mitm.SendHttp(event, command.connection)
-        if attached is None or not attached.ready:
+                event.data = attached.wire_body(event.data)
+        elif attached is None or not attached.ready:
             raise PermissionError("a request without a lease")
-        if isinstance(event, mitm.RequestHeaders):
+        elif isinstance(event, mitm.RequestHeaders):
             assert isinstance(command.connection, Server)
-            event = replace(event, request=attached.wire_request(event.request, command.connection))
+            event.request = attached.wire_request(event.request, command.connection)
             self.upstream_open = True
         elif isinstance(event, mitm.RequestData) and self.client_state == self.state_done:
-            event = replace(event, data=attached.wire_body(event.data))
-        return mitm.SendHttp(event, command.connection)
+            event.data = attached.wire_body(event.data)
+        return command
 
     def make_server_connection(self) -> Generator[commands.Command, Any, bool]:
         attached = self.attached

@@ -12,8 +12,9 @@ from mitmproxy.proxy.layers import http as mitm
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from . import http1
+from .http1 import no_commands
 from .log_redaction import discreet
-from .upstream_attempt import ATTEMPT, no_commands
+from .upstream_attempt import ATTEMPT
 from .upstream_connections import ClientHttp2, Commands, ConnectionLayer, unended
 from .upstream_stream import PatchbayStream
 
@@ -119,7 +120,7 @@ class PatchbayLayer(ConnectionLayer):
             if isinstance(event, events.DataReceived) and len(child.buf) > http1.HEAD:
                 return _refuse_endless_head(child)
             if isinstance(event, mitm.ResponseHeaders) and child.request:
-                event = replace(event, response=_framed(child.request, event))
+                event.response = _framed(child.request, event)
         return super().event_to_child(child, event)
 
 

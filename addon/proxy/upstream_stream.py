@@ -30,15 +30,19 @@ from ..values.decision import Refusal
 from . import header_fields, misdirected, own_responses
 from .answer_filter import AnswerFilter
 from .exchange_driver import ExchangeDriver
+from .http1 import no_commands
 from .stream_lane import LaneStream, OffLane
-from .upstream_attempt import no_commands
 from .upstream_connections import Commands, Lost, Unprocessed
 
 logger = logging.getLogger(__name__)
 
 _BODY_UPWARDS = frozenset({mitm.RequestData, mitm.RequestTrailers, mitm.RequestEndOfMessage})
+_PASSED_UP = _BODY_UPWARDS | {mitm.RequestHeaders}
 _BREAKS = frozenset({mitm.ResponseProtocolError, Lost, Unprocessed})
-_DOWNWARDS = _BREAKS | {mitm.ResponseHeaders, mitm.ResponseData, mitm.ResponseTrailers, mitm.ResponseEndOfMessage}
+_PASSED_DOWN = frozenset({
+    mitm.ResponseHeaders, mitm.ResponseData, mitm.ResponseTrailers, mitm.ResponseEndOfMessage,
+})  # fmt: skip
+_DOWNWARDS = _BREAKS | _PASSED_DOWN
 _UPSTREAM_ENDS = _BREAKS | {mitm.ResponseEndOfMessage}
 _QUEUED = 128  # events of a stream that may wait while it pauses
 _CLOSED = "server closed connection"  # mitmproxy's words where an HTTP/1 connection ends before the answer begins
@@ -94,7 +98,7 @@ class PatchbayStream(LaneStream):
 
     def handle_event(self, event: events.Event) -> Commands:
         # unlike _handle_event this also sees what arrives while the stream is paused for a hook
-        if isinstance(event, mitm.RequestProtocolError) and (driver := self.driver):
+        if type(event) is mitm.RequestProtocolError and (driver := self.driver):
             driver.client_left()
         if self._paused:
             if isinstance(event, mitm.RequestData) and (driver := self.driver):
@@ -159,7 +163,13 @@ class PatchbayStream(LaneStream):
         return self._filter(event, driver)
 
     def _as_mitmproxy(self, event: events.Event) -> Commands:
-        following: Commands = super()._handle_event(event)
+        kind = type(event)
+        if kind in _PASSED_UP:
+            following: Commands = self.client_state(event)
+        elif kind in _PASSED_DOWN:
+            following = self.server_state(event)
+        else:
+            following = super()._handle_event(event)
         return following
 
     def carried(self, size: int) -> OffLane | None:
@@ -216,8 +226,7 @@ class PatchbayStream(LaneStream):
             if driver.answered(Chunk(event.data) if isinstance(event, mitm.ResponseData) else End()) == "cut":
                 return self._cut(driver, CROSSTALK)
             return self._deliver(event, driver)
-        following: Commands = super()._handle_event(event)
-        return following
+        return self._as_mitmproxy(event)
 
     def _unreadable(self, driver: ExchangeDriver, why: str) -> Commands:
         """Give up an answer that cannot be decoded: keys that it quotes could not be covered."""
@@ -237,8 +246,8 @@ class PatchbayStream(LaneStream):
             if not event.data:
                 return
         elif rest := driver.deliver_rest():
-            yield from super()._handle_event(mitm.ResponseData(event.stream_id, rest))
-        yield from super()._handle_event(event)
+            yield from self.server_state(mitm.ResponseData(event.stream_id, rest))
+        yield from self.server_state(event)
         if isinstance(event, mitm.ResponseData) and self.context.client.alpn == b"h2":
             self.backlog += len(event.data)
             if self.backlog > BACKLOG and self.server_state == self.state_stream_response_body:

@@ -23,6 +23,10 @@ def _event_to_child(
             yield command
         elif kind is _base.ReceiveHttp:
             yield from _received(self, command.event)  # type: ignore[attr-defined]
+        elif isinstance(command, commands.StartHook):
+            if command.blocking:
+                self.command_sources[command] = child
+            yield command
         elif kind is layers.SendHttp:
             yield from self.event_to_child(self.connections[command.connection], command.event)  # type: ignore[attr-defined]
         else:

@@ -40,6 +40,14 @@ MOST = 4000  # requests of one figure
 WARM = 4  # times as long as the others is the first round: Node compiles what it runs for thousands of requests
 DIRECT = Peer("no proxy", lambda _: [])
 START_SECONDS, ANSWER_SECONDS, END_SECONDS, STUCK_SECONDS = 120, 20, 20, 30
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "peers.md"
+_PAGE_BEGINS = (
+    "# Beside other gateways\n\n"
+    "Written by `scripts/bench --peers --write`. Absolute values depend on the machine and its load; the ratios are"
+    " comparable. Each program is set as its documentation says for passing requests on unchanged. nginx and Envoy,"
+    " written in C and C++, read nothing of a request: they bound what is possible. The others are gateways for LLM"
+    " APIs; none of them keeps a conversation on one account or looks at whose answer comes back.\n\n"
+)
 _TEXT = b"word " * 20  # in the provider's answer
 _PROCESSOR = {clients: f"processor, {clients}" for clients in CLIENTS}
 _LATENCY = "latency"
@@ -243,6 +251,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each figure in each round")
     parser.add_argument("--only", default="", help="those with this in their names, and mitmdump")
+    parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--failed", type=json.loads, default={}, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -267,7 +276,10 @@ def _inside(asked: argparse.Namespace) -> int:
         print(f"peers: not run ({BARE}: {failed[BARE]})")
         return 1
     names = {name: running.peer.release for running in found if (name := running.peer.name) in memory.keys() - failed}
-    print(report(table(names, figures, memory, starts), figures, failed, asked.rounds))
+    text = report(table(names, figures, memory, starts), figures, failed, asked.rounds)
+    print(text)
+    if asked.write:
+        PAGE.write_text(f"{_PAGE_BEGINS}{text}\n", encoding="utf-8")
     return 0
 
 

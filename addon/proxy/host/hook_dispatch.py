@@ -1,18 +1,18 @@
 """
-Hooks from a cache: which addons have a handler for an event is found once, not at every event.
+Hooks from a cache: which of mitmproxy's addons have a handler for an event is found once, not at every event.
 
 mitmproxy asks each of its thirty addons, and their children, at every event. The handlers, their order, what ends them
-(AddonHalt) and what is logged of their errors are the same here. A handler is looked up when it is called; who has one
-is found again when the chain of addons changes, or the children of one of them, as when a script is loaded again.
+(AddonHalt) and what is logged of their errors are the same here. Only mitmproxy's own addons without children are
+looked up once, until the chain changes; any other addon may get a handler or a child at any moment, even from its own
+handler, and is asked at every event, as is one that joins the chain meanwhile.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import inspect
 import types
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,73 +20,90 @@ from mitmproxy import addonmanager, exceptions, flow, hooks
 
 from .host_step import HostStep
 
-Handlers = tuple[tuple[object, int], ...]  # an addon, and where the next one of the chain begins
 _CACHE = "_patchbay_handlers"  # the attribute of an AddonManager
+_OWN = "mitmproxy.addons."  # where the addons are whose handlers do not change
+
+
+@dataclass(slots=True)
+class Handlers:
+    """Those of *chain* to ask for an event: *rows* of its first *count* addons, each with whether it may change."""
+
+    chain: list[Any]
+    count: int
+    rows: tuple[tuple[Any, bool], ...]
+
+    def of(self, at: int) -> Iterable[Any] | None:
+        """Return the addon at *at* and what hangs on it; None behind the last one."""
+        if at < len(self.rows):
+            addon, changes = self.rows[at]
+            return _tree(addon) if changes else iter((addon,))
+        joined = self.count + at - len(self.rows)
+        return _tree(self.chain[joined]) if joined < len(self.chain) else None
 
 
 @dataclass(slots=True)
 class Waiting:
-    """A handler that waits: what to await, and where its addon and the next one of the chain go on."""
+    """A handler that waits: what to await, which addons are left beside it, and where the chain goes on."""
 
     awaitable: Awaitable[Any]
+    beside: Iterable[Any]
     at: int
-    after: int
 
 
 @dataclass(slots=True)
 class KnownHandlers:
-    """The handlers of a *chain* of addons, whose *parents* had those *children*."""
+    """The handlers of a *chain* of addons, which were those *addons*."""
 
-    chain: list[object]
-    parents: list[Any]
-    children: list[Any]
+    chain: list[Any]
+    addons: list[Any]
     by_name: dict[str, Handlers]
 
     def of(self, name: str) -> Handlers:
         found = self.by_name.get(name)
         if found is None:
-            found = self.by_name[name] = _found(self.chain, name)
+            rows = ((addon, _may_change(addon)) for addon in self.addons)
+            asked = tuple(row for row in rows if row[1] or getattr(row[0], name, None))
+            found = self.by_name[name] = Handlers(self.chain, len(self.addons), asked)
         return found
 
 
 def handlers(manager: Any, name: str) -> Handlers:
-    """Return the addons of *manager* that have something under *name*, in the order in which they are called."""
-    return known(manager).of(name)
+    """Return the addons of *manager* to ask for something under *name*, in the order in which they are called."""
+    chain, found = manager.chain, manager.__dict__.get(_CACHE)
+    # what is taken out leaves a new list behind; an addon may say that it equals another one
+    if found is None or found.chain is not chain or found.addons != chain:
+        found = manager.__dict__[_CACHE] = KnownHandlers(chain, list(chain), {})
+    known: Handlers = found.of(name)
+    return known
 
 
-def known(manager: Any) -> KnownHandlers:
-    """Return what is known of the addons of *manager* as they are now."""
-    found: KnownHandlers | None = manager.__dict__.get(_CACHE)
-    if found is None or found.chain != manager.chain or [each.addons for each in found.parents] != found.children:
-        found = manager.__dict__[_CACHE] = _made(manager.chain)
-    return found
-
-
-def run(found: Handlers, name: str, arguments: list[Any], at: int = 0) -> Waiting | None:
-    """Call the handlers of *found* from *at* on, until one waits. Raises OptionsError, as mitmproxy does."""
-    while at < len(found):
-        addon, after = found[at]
-        at += 1
+def run(found: Handlers, name: str, arguments: list[Any], at: int = 0, beside: Iterable[Any] = ()) -> Waiting | None:
+    """Call the handlers of *beside*, then those of *found* from *at* on, until one waits. Raises OptionsError."""
+    nodes: Iterable[Any] | None = beside
+    while nodes is not None:
         try:
-            handler = getattr(addon, name, None)
-            result = handler(*arguments) if callable(handler) else _uncallable(addon, name, handler)
+            for addon in nodes:
+                handler = getattr(addon, name, None)
+                if not handler:
+                    continue
+                result = handler(*arguments) if callable(handler) else _uncallable(addon, name, handler)
+                if result is not None and inspect.isawaitable(result):
+                    return Waiting(result, nodes, at)
         except exceptions.AddonHalt:
             return None
         except exceptions.OptionsError:
             raise
         except Exception as e:
             _log(e)
-            at = after
-            continue
-        if result is not None and inspect.isawaitable(result):
-            return Waiting(result, at, after)
+        nodes = found.of(at)
+        at += 1
     return None
 
 
 async def run_on(found: Handlers, name: str, arguments: list[Any], waiting: Waiting | None) -> None:
     """Await *waiting*, and call the handlers behind it."""
     while waiting is not None:
-        at = waiting.at
+        beside = waiting.beside
         try:
             await waiting.awaitable
         except exceptions.AddonHalt:
@@ -95,8 +112,8 @@ async def run_on(found: Handlers, name: str, arguments: list[Any], waiting: Wait
             raise
         except Exception as e:
             _log(e)
-            at = waiting.after
-        waiting = run(found, name, arguments, at)
+            beside = ()
+        waiting = run(found, name, arguments, waiting.at, beside)
 
 
 def arguments(hook: hooks.Hook) -> list[Any]:
@@ -109,35 +126,39 @@ def arguments(hook: hooks.Hook) -> list[Any]:
 
 
 async def _trigger_event(self: Any, event: hooks.Hook) -> None:
-    found = handlers(self, event.name)
-    if found:
-        given = arguments(event)
-        await run_on(found, event.name, given, run(found, event.name, given))
+    found, given = handlers(self, event.name), arguments(event)
+    await run_on(found, event.name, given, run(found, event.name, given))
 
 
 async def _handle_lifecycle(self: Any, event: hooks.Hook) -> None:
     message = arguments(event)[0]
     await _trigger_event(self, event)
-    if isinstance(message, flow.Flow) and handlers(self, "update"):
+    if isinstance(message, flow.Flow):
         await _trigger_event(self, hooks.UpdateHook([message]))
 
 
-def _made(chain: list[Any]) -> KnownHandlers:
-    parents = [found for found in addonmanager.traverse(chain) if hasattr(found, "addons")]
-    return KnownHandlers(list(chain), parents, [copy.copy(found.addons) for found in parents], {})
+def _tree(addon: Any) -> Iterator[Any]:
+    """Yield *addon* and what hangs on it as it is then, as `addonmanager.traverse`, without a generator a level."""
+    levels: list[Iterator[Any]] = []
+    while True:
+        yield addon
+        if hasattr(addon, "addons"):
+            levels.append(iter(addon.addons))
+        while levels:
+            addon = next(levels[-1], _NONE)
+            if addon is not _NONE:
+                break
+            levels.pop()
+        else:
+            return
 
 
-def _found(chain: list[Any], name: str) -> Handlers:
-    found: list[tuple[object, int]] = []
-    for top in chain:
-        having = [addon for addon in addonmanager.traverse([top]) if getattr(addon, name, None)]
-        after = len(found) + len(having)
-        found += [(addon, after) for addon in having]
-    return tuple(found)
+def _may_change(addon: Any) -> bool:
+    return not type(addon).__module__.startswith(_OWN) or hasattr(addon, "addons")
 
 
 def _uncallable(addon: object, name: str, handler: object) -> object:
-    if handler and not isinstance(handler, types.ModuleType):
+    if not isinstance(handler, types.ModuleType):
         raise exceptions.AddonManagerError(f"Addon handler {name} ({addon}) not callable")
     return None
 
@@ -149,6 +170,7 @@ def _log(error: Exception) -> None:
     addonmanager.logger.error(f"Addon error: {error}", exc_info=(type(error), error, trace))
 
 
+_NONE = object()
 _FIELDS: dict[type, tuple[str, ...]] = {}
 DISPATCH = HostStep(
     replaced=(

@@ -3,13 +3,15 @@ Hooks inside the event that asks for them: no task, no lock and no second event 
 
 mitmproxy starts a task for every hook, which runs at once and then waits for the lock of its connection. Here what does
 not wait is done when it returns, and the layers go on behind the present event, as they do there. One that waits goes
-on in a task of its own, as `asyncio.wait_for` and time limits need.
+on in a task of its own, as `asyncio.wait_for` and time limits need. As with tasks, each hook has a context (PEP 567) of
+its own: what it sets is seen by what follows from it, and by nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import contextvars
 import logging
 import time
 from typing import Any
@@ -18,29 +20,38 @@ from mitmproxy import flow, hooks
 from mitmproxy.proxy import commands, events, mode_servers, server
 from mitmproxy.utils import asyncio_utils
 
-from .hook_dispatch import Handlers, Waiting, arguments, handlers, known, run, run_on
+from .hook_dispatch import Handlers, Waiting, arguments, handlers, run, run_on
 from .host_step import HostStep
 
 _Handler = mode_servers.ProxyConnectionHandler
-_FOLLOWING = "_patchbay_following"  # the attribute of a handler: events that wait for the present one
+_FOLLOWING = "_patchbay_following"  # the attribute of a handler: what waits for the present event
 _CRASHED = "mitmproxy has crashed!"  # its own words
+_Left = tuple[hooks.Hook, Handlers, list[Any], Waiting]  # an event, and what `run_on` needs of it
+_Following = collections.deque[tuple[events.Event, contextvars.Context]]
 
 
 async def _server_event(self: Any, event: events.Event) -> None:
     own = self.__dict__
-    following: collections.deque[events.Event] | None = own.get(_FOLLOWING)
+    following: _Following | None = own.get(_FOLLOWING)
     if following is not None:
-        following.append(event)  # of inside another event of this connection
+        following.append((event, contextvars.copy_context()))  # of inside another event of this connection
         return
-    following = own[_FOLLOWING] = collections.deque((event,))
-    try:
-        while following:
-            _handle(self, following.popleft(), following)
-    finally:
-        del own[_FOLLOWING]
+    following = own[_FOLLOWING] = collections.deque()
+    _handle(self, event, following)
+    if following and isinstance(event, events.Start):  # what may close the client needs its task, which is made next
+        asyncio.get_running_loop().call_soon(_go_on, self, following)
+    else:
+        _go_on(self, following)
 
 
-def _handle(self: Any, event: events.Event, following: collections.deque[events.Event]) -> None:
+def _go_on(self: Any, following: _Following) -> None:
+    while following:
+        event, context = following.popleft()
+        context.run(_handle, self, event, following)
+    del self.__dict__[_FOLLOWING]
+
+
+def _handle(self: Any, event: events.Event, following: _Following) -> None:
     self.timeout_watchdog.last_activity = time.time()
     try:
         for command in self.layer.handle_event(event):
@@ -49,14 +60,15 @@ def _handle(self: Any, event: events.Event, following: collections.deque[events.
         self.log(_CRASHED, logging.ERROR, exc_info=True)
 
 
-def _carry_out(self: Any, command: commands.Command, following: collections.deque[events.Event]) -> None:
+def _carry_out(self: Any, command: commands.Command, following: _Following) -> None:
     if type(command) is commands.SendData:
         io = self.transports.get(command.connection)
         if io is not None and not io.writer.is_closing():
             io.writer.write(command.data)
     elif isinstance(command, commands.StartHook):
-        if _is_done(self, command) and command.blocking:
-            following.append(events.HookCompleted(command))
+        context = contextvars.copy_context()
+        if _is_done(self, command, context) and command.blocking:
+            following.append((events.HookCompleted(command), context))
     elif isinstance(command, commands.OpenConnection):
         assert command.connection not in self.transports
         name = f"server connection handler {command.connection.address}"
@@ -89,38 +101,47 @@ def _task(self: Any, work: Any, name: str) -> Any:
     return asyncio_utils.create_task(work, name=name, keep_ref=False, client=self.client.peername)
 
 
-def _is_done(self: Any, hook: commands.StartHook) -> bool:
+def _is_done(self: Any, hook: commands.StartHook, context: contextvars.Context) -> bool:
     """Call the handlers of *hook*; return False where one waits, or the flow does, and it goes on in a task."""
-    addons, name, given = known(self.master.addons), hook.name, arguments(hook)
-    (about,) = given
-    found = addons.of(name)
+    (about,) = arguments(hook)
     try:
-        waiting = run(found, name, given)
+        left = context.run(_called, self.master.addons, hook, about)
     except Exception as e:  # an OptionsError: mitmproxy lets the task of the hook end with it
-        asyncio.get_running_loop().call_exception_handler({"message": f"{name} failed", "exception": e})
+        asyncio.get_running_loop().call_exception_handler({"message": f"{hook.name} failed", "exception": e})
         return False
-    if waiting is None and not (isinstance(about, flow.Flow) and (about.intercepted or addons.of("update"))):
+    if left is None and not (isinstance(about, flow.Flow) and about.intercepted):
         return True
     made: asyncio.Task[None] = asyncio.Task(
-        _finish(self, hook, found, given, waiting), loop=asyncio.get_running_loop(), eager_start=True
+        _finish(self, hook, about, left), loop=asyncio.get_running_loop(), context=context, eager_start=True
     )
     if not made.done():
-        asyncio_utils.set_task_debug_info(made, name=f"handle_hook({name})", client=self.client.peername)
+        asyncio_utils.set_task_debug_info(made, name=f"handle_hook({hook.name})", client=self.client.peername)
         asyncio_utils._KEEP_ALIVE.add(made)  # the loop itself would forget it
         made.add_done_callback(asyncio_utils._KEEP_ALIVE.discard)
     return False
 
 
-async def _finish(
-    self: Any, hook: commands.StartHook, found: Handlers, given: list[Any], waiting: Waiting | None
-) -> None:
-    (about,) = given
+def _called(addons: Any, hook: hooks.Hook, about: object) -> _Left | None:
+    """Call the handlers of *hook*, and those of the update that follows; return the event of which one waits."""
+    event = hook
+    while True:
+        found, given = handlers(addons, event.name), arguments(event)
+        waiting = run(found, event.name, given)
+        if waiting is not None:
+            return event, found, given, waiting
+        if event is not hook or not isinstance(about, flow.Flow):
+            return None
+        event = hooks.UpdateHook([about])
+
+
+async def _finish(self: Any, hook: commands.StartHook, about: object, left: _Left | None) -> None:
     with self.timeout_watchdog.disarm():
-        await run_on(found, hook.name, given, waiting)
+        if left is not None:
+            event, found, given, waiting = left
+            await run_on(found, event.name, given, waiting)
+            if event is hook and isinstance(about, flow.Flow):
+                await self.master.addons.trigger_event(hooks.UpdateHook([about]))
         if isinstance(about, flow.Flow):
-            if updates := handlers(self.master.addons, "update"):
-                told = [[about]]
-                await run_on(updates, hooks.UpdateHook.name, told, run(updates, hooks.UpdateHook.name, told))
             await about.wait_for_resume()
     if hook.blocking:
         await self.server_event(events.HookCompleted(hook))

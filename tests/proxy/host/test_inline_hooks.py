@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -145,6 +146,74 @@ def test_an_event_from_inside_a_hook_follows_the_present_one() -> None:
         return seen
 
     assert asyncio.run(ran()) == ["DataReceived", "hook over", "behind runs", b"1", "behind send", "Wakeup"]
+
+
+class ClosesAtOnce(layer.Layer):
+    """A layer that closes its client, or does so when a hook is over, while the connection starts."""
+
+    def __init__(self, context: Any, hook: Callable[[mitm_flow.Flow], commands.StartHook] | None) -> None:
+        super().__init__(context)
+        self._hook = hook
+
+    def _handle_event(self, event: events.Event) -> Generator[commands.Command, Any, None]:
+        if isinstance(event, events.Start):
+            if self._hook:
+                yield self._hook(tflow.tflow())
+            yield commands.CloseConnection(self.context.client)
+
+
+@pytest.mark.parametrize("way", [_put_on, _stock])
+@pytest.mark.parametrize("hook", [HttpRequestHook, HttpResponseHook])
+def test_a_client_that_is_closed_behind_a_hook_of_the_start_is_closed(
+    way: Callable[[], Any], hook: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: Log = []
+
+    class Closes(Writer):
+        def close(self) -> None:
+            closed.append("closed")
+
+        async def drain(self) -> None:
+            pass
+
+    async def ran() -> None:
+        with way(), taddons.context(Handlers([])) as ctx, asyncio_utils.set_eager_task_factory():
+            made = mode_servers.ProxyConnectionHandler(
+                ctx.master, asyncio.StreamReader(), Closes([]), ctx.options, ProxyMode.parse("regular")
+            )
+            made.layer = ClosesAtOnce(made.layer.context, hook)
+            await asyncio.wait_for(made.handle_client(), 10)
+
+    asyncio.run(ran())
+
+    assert closed == ["closed"]
+    assert "crashed" not in caplog.text
+
+
+CONTEXT: contextvars.ContextVar[str] = contextvars.ContextVar("CONTEXT", default="unset")
+
+
+def test_what_a_hook_sets_in_its_context_is_seen_by_what_follows_from_it_alone() -> None:
+    class Sets:
+        def __init__(self, seen: Log) -> None:
+            self._seen, self._number = seen, 0
+
+        def request(self, flow: object) -> None:
+            self._seen.append(("request", CONTEXT.get()))
+            self._number += 1
+            CONTEXT.set(f"of {self._number}")
+
+        async def response(self, flow: object) -> None:
+            await asyncio.sleep(0)
+            self._seen.append(("response", CONTEXT.get()))
+
+    async def ran(way: Callable[[], Any]) -> Log:
+        seen: Log = []
+        return await _ran([["runs", "waits", "runs"]] * 3, way, [Sets(seen)]) and seen
+
+    ours = asyncio.run(ran(_put_on))
+    assert ours == asyncio.run(ran(_stock))
+    assert [value for name, value in ours if name == "request"][::2] == ["unset"] * 3  # type: ignore[misc]
 
 
 def test_a_flow_that_is_intercepted_goes_on_when_it_is_resumed() -> None:

@@ -25,6 +25,7 @@ from .host_step import HostStep
 
 _Handler = mode_servers.ProxyConnectionHandler
 _FOLLOWING = "_patchbay_following"  # the attribute of a handler: what waits for the present event
+_HAS_TASK = "_patchbay_has_task"  # … True once it is known to have one
 _CRASHED = "mitmproxy has crashed!"  # its own words
 _Left = tuple[hooks.Hook, Handlers, list[Any], Waiting]  # an event, and what `run_on` needs of it
 _Following = collections.deque[tuple[events.Event, contextvars.Context]]
@@ -38,10 +39,18 @@ async def _server_event(self: Any, event: events.Event) -> None:
         return
     following = own[_FOLLOWING] = collections.deque()
     _handle(self, event, following)
-    if following and isinstance(event, events.Start):  # what may close the client needs its task, which is made next
+    if following and not (own.get(_HAS_TASK) or _has_task(self)):
         asyncio.get_running_loop().call_soon(_go_on, self, following)
     else:
         _go_on(self, following)
+
+
+def _has_task(self: Any) -> bool:
+    """Whether the client's connection has its task, without which it cannot be closed: its first events have not."""
+    client = self.transports.get(self.client)
+    has = client is None or client.handler is not None
+    self.__dict__[_HAS_TASK] = has
+    return has
 
 
 def _go_on(self: Any, following: _Following) -> None:

@@ -149,23 +149,23 @@ def test_an_event_from_inside_a_hook_follows_the_present_one() -> None:
 
 
 class ClosesAtOnce(layer.Layer):
-    """A layer that closes its client, or does so when a hook is over, while the connection starts."""
+    """A layer that closes its client when a hook is over, at the first event of a kind."""
 
-    def __init__(self, context: Any, hook: Callable[[mitm_flow.Flow], commands.StartHook] | None) -> None:
+    def __init__(self, context: Any, kind: type[events.Event], hook: type[Any]) -> None:
         super().__init__(context)
-        self._hook = hook
+        self._kind, self._hook = kind, hook
 
     def _handle_event(self, event: events.Event) -> Generator[commands.Command, Any, None]:
-        if isinstance(event, events.Start):
-            if self._hook:
-                yield self._hook(tflow.tflow())
+        if isinstance(event, self._kind):
+            yield self._hook(tflow.tflow())
             yield commands.CloseConnection(self.context.client)
 
 
 @pytest.mark.parametrize("way", [_put_on, _stock])
 @pytest.mark.parametrize("hook", [HttpRequestHook, HttpResponseHook])
-def test_a_client_that_is_closed_behind_a_hook_of_the_start_is_closed(
-    way: Callable[[], Any], hook: Any, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("kind", [events.Start, events.DataReceived])
+def test_a_client_that_is_closed_behind_the_hook_of_a_first_event_is_closed(
+    way: Callable[[], Any], hook: Any, kind: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     closed: Log = []
 
@@ -178,10 +178,13 @@ def test_a_client_that_is_closed_behind_a_hook_of_the_start_is_closed(
 
     async def ran() -> None:
         with way(), taddons.context(Handlers([])) as ctx, asyncio_utils.set_eager_task_factory():
+            reader = asyncio.StreamReader()
+            if kind is events.DataReceived:
+                reader.feed_data(b"early")
             made = mode_servers.ProxyConnectionHandler(
-                ctx.master, asyncio.StreamReader(), Closes([]), ctx.options, ProxyMode.parse("regular")
+                ctx.master, reader, Closes([]), ctx.options, ProxyMode.parse("regular")
             )
-            made.layer = ClosesAtOnce(made.layer.context, hook)
+            made.layer = ClosesAtOnce(made.layer.context, kind, hook)
             await asyncio.wait_for(made.handle_client(), 10)
 
     asyncio.run(ran())

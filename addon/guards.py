@@ -184,6 +184,8 @@ def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
     if arrival.method == "PRI":  # the begin of HTTP/2 with prior knowledge, read as HTTP/1
         told = "HTTP/2 without TLS is not supported here: use HTTP/1.1, or https:// for HTTP/2"
         return Refusal(400, "path_unusable", told)
+    if not arrival.method.isascii():  # read from bytes that are no text; no method has them
+        return Refusal(400, "method_unusable", "The method of this request is no word of letters")
     if not bare.startswith("/") or _ODD.search(unquote(bare)):
         return Refusal(400, "path_unusable", "The path of this request is ambiguous")
     joined = _JOINED.match(bare) and (bare.startswith("//") or dialects.endpoint(arrival.method, bare).dialect)

@@ -146,7 +146,7 @@ def table(title: str, what: str, sizes: Sequence[int], talks: Sequence[Talk], ro
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench_flat", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help="of which each figure is the median; 15")
     rounds = parser.parse_args().rounds
     for case in CASES:
         table(case.name, "accounts", SIZES, [Talk(case, size) for size in SIZES], rounds)

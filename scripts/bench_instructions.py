@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mitmproxy import version
+
 from . import bench_driver as driver
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,8 +141,8 @@ def section() -> list[str]:
     return [
         *heading,
         f"Thousands for one request, one event of a stream of {driver.EVENTS} with its share of the request, or one"
-        f" message; {of_this_python()}, without sockets, by callgrind. The host steps are what Patchbay puts on"
-        " mitmproxy (docs/upstream.md).",
+        f" message; {of_this_python()}, mitmproxy {version.VERSION}, without sockets, by callgrind. The host steps are"
+        " what Patchbay puts on mitmproxy (docs/upstream.md).",
         "",
         f"| | {' | '.join(setups)} |",
         "|---" * (len(setups) + 1) + "|",
@@ -186,6 +188,7 @@ def main() -> int:
         budgets = {name: round(count) for name, count in measured(OURS, list(WAYS)).items()}
         BUDGETS.write_text(json.dumps({"of": of_this_python(), "budgets": budgets}, indent=2) + "\n")
         return 0
+    print("patchbay: counting; this takes a minute or more", file=sys.stderr, flush=True)
     for setup in () if options.check else options.setups.split(","):
         for name, count in measured(setup, names).items():
             print(f"{setup:10} {name:18} {count:10,.0f} k", flush=True)
@@ -210,7 +213,7 @@ def _checked(names: Sequence[str]) -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/bench --instructions", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/bench_instructions", description=__doc__)
     parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--setups", default=OURS, help=f"parted by commas, of: {BARE}, {STEPS}, {LINE}, {OURS}")
     parser.add_argument("--check", action="store_true", help="compare with scripts/bench_budgets.json")

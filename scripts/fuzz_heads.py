@@ -176,9 +176,9 @@ def run(count: int, seed: int) -> list[str]:
 
 
 def main() -> int:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("count", type=int, nargs="?", default=1_000_000)
-    asked.add_argument("seed", type=int, nargs="?", default=random.randrange(1 << 30))
+    asked = argparse.ArgumentParser(prog="scripts/fuzz_heads", description=__doc__)
+    asked.add_argument("count", type=int, nargs="?", default=1_000_000, help="of heads; 1,000,000")
+    asked.add_argument("seed", type=int, nargs="?", default=random.randrange(1 << 30), help="by chance")
     count, seed = vars(asked.parse_args()).values()
     began, part = time.monotonic(), max(1, count // 20)
     sizes = [part] * (count // part) + ([count % part] if count % part else [])

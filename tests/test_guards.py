@@ -363,3 +363,8 @@ def test_a_body_that_no_parser_reads_is_refused_in_words() -> None:
 def test_http2_without_tls_is_told_what_it_is() -> None:
     found = GUARDS.refusal(Arrival("PRI", "*", Headers(), "127.0.0.1:8080", ()), CHAT)
     assert found is not None and found.message.startswith("HTTP/2 without TLS is not supported here")
+
+
+def test_a_method_of_bytes_that_are_no_text_is_refused() -> None:
+    found = GUARDS.refusal(Arrival("G\udce9T", "/v1/models", Headers(), "127.0.0.1:8080", ()), CHAT)
+    assert found is not None and (found.status, found.code) == (400, "method_unusable")

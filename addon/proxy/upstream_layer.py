@@ -191,4 +191,5 @@ def _framed(request: http.Request, event: mitm.ResponseHeaders) -> http.Response
         return response
     response = response.copy()
     response.headers["transfer-encoding"] = "chunked"
+    response.http_version = "HTTP/1.1"  # HTTP/1.0 has no chunks (RFC 9112, 6.1)
     return response

@@ -15,7 +15,7 @@ from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
 from patchbay.proxy import http1, upstream_connections, upstream_layer
 from patchbay.proxy.upstream_attempt import ATTEMPT
 
-from .rig import Http2, Rig, Version
+from .rig import Http1, Http2, Rig, Version
 
 ONE, TWO = (Server(address=("127.0.0.1", port)) for port in (1, 2))
 PIECES = st.builds(SendData, st.sampled_from([ONE, TWO]), st.binary(max_size=6))
@@ -123,6 +123,27 @@ def test_a_client_of_http_1_0_gets_no_chunks():
     rig.end()
 
     assert "transfer-encoding" not in rig.answer.headers
+    assert (rig.answer.body, rig.answer.end) == (b"ok", "complete")
+
+
+def test_an_answer_in_http_1_0_is_chunked_as_http_1_1() -> None:
+    """HTTP/1.0 has no chunks: a client takes such framing for broken (RFC 9112, 6.1)."""
+    rig, sent = Rig("h1", "h1"), b""
+
+    def receive(data: bytes) -> None:
+        nonlocal sent
+        sent += data
+        Http1.receive(peer, data)
+
+    peer = rig.peer
+    assert isinstance(peer, Http1)
+    peer.receive = receive  # type: ignore[method-assign]
+    rig.ask()
+    rig.from_upstream(b"HTTP/1.0 200 OK\r\nserver: SimpleHTTP\r\n\r\nok")
+    rig.hang_up()
+
+    assert sent.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert rig.answer.headers["transfer-encoding"] == "chunked"
     assert (rig.answer.body, rig.answer.end) == (b"ok", "complete")
 
 

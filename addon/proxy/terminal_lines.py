@@ -46,6 +46,7 @@ SAID: Mapping[str, str] = {
     "host_not_allowed": "unknown name in Host",
     "insufficient_quota": "every account is out of credit",
     "list_not_allowed": "the list would show things of other clients",
+    "method_unusable": "no method",
     "model_cooldown": "every account rests",
     "model_elsewhere": "its account lacks the model",
     "model_not_allowed": "the client may not use this model",

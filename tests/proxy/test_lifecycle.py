@@ -35,6 +35,7 @@ from patchbay.proxy.persistence import Persistence
 from patchbay.proxy.reload import FIXED
 from patchbay.proxy.terminal_lines import LineStyle
 from patchbay.values.account import LoginFile
+from patchbay.values.http import Origin
 
 from .addon import ACCOUNTS, ask, driver, flow, in_loop, patchbay, patchbay_of_a_fixture, service
 
@@ -218,6 +219,8 @@ def another(value: Any) -> Any:
             return value ^ {"x"}
         case Mapping():
             return {**value, "x": "none"}
+        case Origin():
+            return Origin(value.scheme, value.host, value.port + 1)
         case None:  # of a provider
             return LoginFile("tool", "~/login.json", "/token")
     raise TypeError(f"no other value for {value!r}")
@@ -242,7 +245,8 @@ def parts(of: object, path: str, seen: set[int]) -> Iterator[tuple[str, object]]
         for place, value in enumerate(of):
             yield from parts(value, f"{path}[{place}]", seen)
     if type(of).__module__.startswith("patchbay."):
-        names = {*getattr(of, "__dict__", ()), *(name for kind in type(of).__mro__ for name in slots_of(kind))}
+        names = {*getattr(of, "__dict__", ()), *getattr(of, "__struct_fields__", ())}
+        names |= {name for kind in type(of).__mro__ for name in slots_of(kind)}
         for name in sorted(names):
             yield from parts(getattr(of, name, None), f"{path}.{name}", seen)
 

@@ -981,7 +981,8 @@ def test_an_upgrade_that_is_accepted_becomes_our_websocket() -> None:
 
     child = rig.stream.child_layer
     assert isinstance(child, PatchbayWebsocket)
-    assert rig.hooks[-2:] == ["websocket_start", "websocket_message"]
+    told = [name for name in rig.hooks if name != "patchbay_give_way"]  # where the machine is busy
+    assert told[-2:] == ["websocket_start", "websocket_message"]
     assert rig.flows[0].websocket.messages[0].content == b"hi"
     assert rig.timer is None
 

@@ -217,6 +217,7 @@ async def serve(folder: Path, script: str, use: Callable[[Callable[[], Client]],
         proxyserver: Any = master.addons.get("proxyserver")
         (listener,) = proxyserver.servers
         await use(lambda: Client(listener.handle_stream))
+        await listener.stop()
     finally:
         master.shutdown()
         await running

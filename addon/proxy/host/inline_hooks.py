@@ -38,7 +38,11 @@ async def _server_event(self: Any, event: events.Event) -> None:
         following.append((event, contextvars.copy_context()))  # of inside another event of this connection
         return
     following = own[_FOLLOWING] = collections.deque()
-    _handle(self, event, following)
+    try:
+        _handle(self, event, following)
+    except BaseException:  # as when a handler raises CancelledError: later events are no longer of inside this one
+        del own[_FOLLOWING]
+        raise
     if following and not (own.get(_HAS_TASK) or _has_task(self)):
         asyncio.get_running_loop().call_soon(_go_on, self, following)
     else:
@@ -54,10 +58,12 @@ def _has_task(self: Any) -> bool:
 
 
 def _go_on(self: Any, following: _Following) -> None:
-    while following:
-        event, context = following.popleft()
-        context.run(_handle, self, event, following)
-    del self.__dict__[_FOLLOWING]
+    try:
+        while following:
+            event, context = following.popleft()
+            context.run(_handle, self, event, following)
+    finally:
+        del self.__dict__[_FOLLOWING]
 
 
 def _handle(self: Any, event: events.Event, following: _Following) -> None:

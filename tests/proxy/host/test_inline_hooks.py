@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -191,6 +191,29 @@ def test_a_client_that_is_closed_behind_the_hook_of_a_first_event_is_closed(
 
     assert closed == ["closed"]
     assert "crashed" not in caplog.text
+
+
+@pytest.mark.parametrize("script", [["runs"], ["waits", "runs"]])
+def test_behind_a_handler_that_raises_what_is_no_exception_events_wait_for_nothing(script: list[str]) -> None:
+    class Cancels:
+        def request(self, flow: object) -> None:
+            raise asyncio.CancelledError
+
+    async def ran() -> None:
+        seen: Log = []
+        with _put_on(), taddons.context(Handlers(seen), Cancels()) as ctx, asyncio_utils.set_eager_task_factory():
+            made = mode_servers.ProxyConnectionHandler(
+                ctx.master, asyncio.StreamReader(), Writer(seen), ctx.options, ProxyMode.parse("regular")
+            )
+            made.layer = Scripted(made.layer.context, [script], seen, tflow.tflow())
+            with suppress(asyncio.CancelledError):
+                await made.server_event(events.DataReceived(made.client, b""))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert "request" in seen
+            assert "_patchbay_following" not in vars(made)
+
+    asyncio.run(ran())
 
 
 CONTEXT: contextvars.ContextVar[str] = contextvars.ContextVar("CONTEXT", default="unset")

@@ -120,6 +120,7 @@ class Result:
     named: bool = True
     wrong: str = ""
     compared: bool = False  # its bytes with what was sent
+    served: str = ""  # the request id of the answer; an SDK shows none
 
 
 def main() -> int:
@@ -139,8 +140,9 @@ def main() -> int:
     ):
         folder = Path(name)
         simulator.fault(episodes.strike)
+        attempts = len(NAMES) + len(NEVER)  # one an account: fewer could all be spent on bad ones
         more = (
-            "failover: {attempts: 8, timeout: 20s, repeat_slow: all}\n"  # a simulated answer costs nothing
+            f"failover: {{attempts: {attempts}, timeout: 20s, repeat_slow: all}}\n"  # a simulated answer costs nothing
             "providers: {generic: {timeouts: {connect: 1s, first_byte: 2s, idle: 5s}}}\n"
         )
         settings = generic_config(folder, NAMES, more=more).replace("base_url: reverse", f"base_url: '{simulator.url}'")
@@ -192,9 +194,8 @@ def converse(
         started = episodes.now()
         heard = ask(asked)
         who = f"{'raw' if raw else 'sdk'} {dialect}"
-        yield Result(
-            started, episodes.now(), who, heard.failed, heard.named, wrong(simulator, heard), bool(heard.digest)
-        )
+        ended, other = episodes.now(), wrong(simulator, heard)
+        yield Result(started, ended, who, heard.failed, heard.named, other, bool(heard.digest), heard.served)
         if heard.failed:
             return
         turns.append(heard.text)
@@ -255,7 +256,8 @@ def report(
 def told(result: Result, episodes: Episodes, lines: list[Decision]) -> str:
     """Say where a failed exchange went, and when the accounts that were well had been bad before."""
     ended = episodes.wall + result.ended
-    near = sorted(lines, key=lambda line: abs(line.time + line.duration_seconds - ended))[:1]
+    its = [line for line in lines if result.served in [attempt.request_id for attempt in line.attempts]]
+    near = its or sorted(lines, key=lambda line: abs(line.time + line.duration_seconds - ended))[:1]
     tried = [f"{one.account} {one.outcome} {one.seconds:.1f}s" for line in near for one in line.attempts]
     well = {
         name: [f"{until - result.started:+.1f}s {kind}" for _, until, kind in episodes.of(name, result.started)[-3:]]

@@ -38,6 +38,8 @@ DEEP = ("body", "engine")
 # Nothing but the words is wrong; and an engine's id stands only in the first event of Anthropic's: what comes later
 # from another answer shows when the two prompts are counted differently, at the end.
 UNSEEN = {"body": {"words_only"}, "engine": {"words_only", "splice, Anthropic"}}
+# An id of a call without a digit, whose letters seldom change their case, may be a name: one of 300 that are drawn.
+LEAST = {"tool_id": 0.95}
 OF_NOBODY = {"stray_head", "unknown_id"}  # it cannot be said whose it was
 
 
@@ -324,7 +326,7 @@ def all_found(scores: Scores) -> bool:
         (name, depth, dict(tally.verdicts), f"victims: {tally.victims} of {tally.proofs}, {tally.misnamed} misnamed")
         for (name, depth), tally in scores.items()
         if depth in DEEP and tally.wrong and name not in UNSEEN[depth]
-        if tally.found < 1 or tally.misnamed or (tally.victims < tally.proofs and name not in OF_NOBODY)
+        if tally.found < LEAST.get(name, 1) or tally.misnamed or (tally.victims < tally.proofs and name not in OF_NOBODY)
     ]
     for each in missed:
         print("NOT SO:", *each, file=sys.stderr)

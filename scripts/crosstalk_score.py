@@ -326,7 +326,9 @@ def all_found(scores: Scores) -> bool:
         (name, depth, dict(tally.verdicts), f"victims: {tally.victims} of {tally.proofs}, {tally.misnamed} misnamed")
         for (name, depth), tally in scores.items()
         if depth in DEEP and tally.wrong and name not in UNSEEN[depth]
-        if tally.found < LEAST.get(name, 1) or tally.misnamed or (tally.victims < tally.proofs and name not in OF_NOBODY)
+        if tally.misnamed
+        or tally.found < LEAST.get(name, 1)
+        or (tally.victims < tally.proofs and name not in OF_NOBODY)
     ]
     for each in missed:
         print("NOT SO:", *each, file=sys.stderr)

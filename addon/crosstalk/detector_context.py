@@ -141,6 +141,11 @@ class DetectorContext:
         standing = self.standing(rule)
         return not standing.doubted and (not standing.broken or standing.stands(answers))
 
+    def alone_with(self, detector: str, other: Entry) -> bool:
+        """Whether *detector* has suspected no answer of the host of late, except perhaps that to *other*."""
+        recent = self.memory.habits.suspect(self.record.host, detector) if self.memory is not None else ""
+        return recent in ("", other.request_id, self.entry.request_id)
+
     def void(self, rule: str) -> bool:
         """Whether the host breaks *rule* habitually."""
         return self.standing(rule).void

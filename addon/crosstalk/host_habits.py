@@ -169,6 +169,10 @@ class HostHabits:
         """Note that *detector* suspected *answer* of *host*; its rules there are in doubt for a while."""
         self._doubts[host] = {**self._doubts.get(host, {}), detector: (answer, RUN_AFTER_BREAK)}
 
+    def suspect(self, host: str, detector: str) -> str:
+        """Return the answer of *host* that *detector* suspected last, if that was recently; else an empty text."""
+        return self._doubts.get(host, {}).get(detector, ("", 0))[0]
+
     def answered(self, host: str) -> None:
         """Note a complete answer of *host*."""
         if (doubts := self._doubts.pop(host, None)) is not None:

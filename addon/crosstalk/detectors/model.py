@@ -42,7 +42,8 @@ def other_model(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Findin
     ctx.models.append(got)
     ctx.broke(rule, now)
     other = _requested_by(ctx, fact.value)
-    strength: FindingStrength = "strong" if other is not None and ctx.stands(rule, RUN_EXPLAINED) else "weak"
+    counts = other is not None and ctx.stands(rule, RUN_EXPLAINED) and ctx.alone_with("model", other)
+    strength: FindingStrength = "strong" if counts else "weak"
     yield finding("model", FAMILY, strength, fact, ctx.record.model, other)
 
 

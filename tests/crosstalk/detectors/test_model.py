@@ -111,3 +111,20 @@ def test_a_name_of_nothing_but_a_tag_is_no_other_model(got: str) -> None:
 
     assert found(ctx, "model", Fact("model", got, "body model")) == []
     assert ctx.kept == {"model mine-7b"}
+
+
+def _swapped(world: World, mine: str, theirs: str) -> list[list[tuple[str, str]]]:
+    """Let two requests for two models be answered as each other's; return what is found in each answer."""
+    one, two = world.send(model=mine), world.send(model=theirs)
+    return [strengths(over(world, line, Fact("model", name))) for line, name in ((one, theirs), (two, mine))]
+
+
+def test_both_of_two_that_were_swapped_are_suspected_and_then_no_other_for_a_while() -> None:
+    """A deploy after which workers answer as models of their own breaks the rule of each model."""
+    world = World("none", "openai_chat", False, 1)
+    models = ("sim-large", "sim-small", "sim-medium", "qwen3-8b")
+    for name in models * 8:
+        over(world, world.send(model=name), Fact("model", name))
+
+    assert _swapped(world, *models[:2]) == [[("model", "strong")], [("model", "strong")]]
+    assert _swapped(world, *models[2:]) == [[("model", "weak")], [("model", "weak")]]

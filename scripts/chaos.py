@@ -194,8 +194,8 @@ def converse(
         started = episodes.now()
         heard = ask(asked)
         who = f"{'raw' if raw else 'sdk'} {dialect}"
-        ended, other = episodes.now(), wrong(simulator, heard)
-        yield Result(started, ended, who, heard.failed, heard.named, other, bool(heard.digest), heard.served)
+        ended, mistake = episodes.now(), wrong(simulator, heard)
+        yield Result(started, ended, who, heard.failed, heard.named, mistake, bool(heard.digest), heard.served)
         if heard.failed:
             return
         turns.append(heard.text)

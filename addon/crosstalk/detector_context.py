@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ..correlation import Mint, Returned
 from ..ledger import Entry, Ledger
 from .attempt_record import AttemptRecord, IdOwner
-from .host_habits import RUN_EXPLAINED, RUN_UNIQUE_VALUE, Standing
+from .host_habits import RUN_EXPLAINED, RUN_UNIQUE_VALUE, Standing, detector_of
 from .recent import LiveAttempt, RecentExchanges
 from .request_summary import RequestSummary
 
@@ -141,10 +141,11 @@ class DetectorContext:
         standing = self.standing(rule)
         return not standing.doubted and (not standing.broken or standing.stands(answers))
 
-    def alone_with(self, detector: str, other: Entry) -> bool:
-        """Whether *detector* has suspected no answer of the host of late, except perhaps that to *other*."""
-        recent = self.memory.habits.suspect(self.record.host, detector) if self.memory is not None else ""
-        return recent in ("", other.request_id, self.entry.request_id)
+    def suspects_pair(self, rule: str, other: Entry) -> bool:
+        """Whether the detector of *rule* lately suspected no answer of the host, except perhaps that to *other*."""
+        if not self.standing(rule).doubted or self.memory is None:  # the record keeps what was doubted then
+            return True
+        return self.memory.habits.suspect(self.record.host, detector_of(rule)) == other.request_id
 
     def void(self, rule: str) -> bool:
         """Whether the host breaks *rule* habitually."""

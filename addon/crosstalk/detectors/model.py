@@ -42,7 +42,7 @@ def other_model(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Findin
     ctx.models.append(got)
     ctx.broke(rule, now)
     other = _requested_by(ctx, fact.value)
-    counts = other is not None and ctx.stands(rule, RUN_EXPLAINED) and ctx.alone_with("model", other)
+    counts = other is not None and ctx.stands(rule, RUN_EXPLAINED) and ctx.suspects_pair(rule, other)
     strength: FindingStrength = "strong" if counts else "weak"
     yield finding("model", FAMILY, strength, fact, ctx.record.model, other)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from patchbay.crosstalk.detectors.model import _ROUTERS, alike, plain
 from patchbay.crosstalk.request_summary import RequestSummary
+from patchbay.crosstalk.reverify import judge
 from patchbay.values.answer import Fact
 
 from ..world import World
@@ -128,3 +130,21 @@ def test_both_of_two_that_were_swapped_are_suspected_and_then_no_other_for_a_whi
 
     assert _swapped(world, *models[:2]) == [[("model", "strong")], [("model", "strong")]]
     assert _swapped(world, *models[2:]) == [[("model", "weak")], [("model", "weak")]]
+
+
+def test_a_part_of_a_dump_is_judged_by_the_doubt_of_that_time() -> None:
+    """The answers that were suspected before may be in another file."""
+    world = World("none", "openai_chat", False, 1)
+    models = ("sim-large", "sim-small", "sim-medium", "qwen3-8b")
+    for name in models * 8:
+        over(world, world.send(model=name), Fact("model", name))
+    _swapped(world, *models[:2])
+    one, two = world.send(model=models[2]), world.send(model=models[3])
+    for line in (one, two):
+        world.deliver(line, world.wire(line, replace(line.reply, model=models[3])))
+
+    judged = judge(world.stored()[-2:], world.mint)
+
+    assert strengths(one.verdict().findings) == [("model", "weak")]
+    assert [strengths(each.verdict.findings) for each in judged] == [[("model", "weak")], []]
+    assert all(each.agrees for each in judged)

@@ -514,6 +514,8 @@ class Router:
             self._learn(exchange, attempt, now)
         self._left(exchange.identity)
         exchange.decision = decide(exchange, error, now, status=status, mode=self.config.mode)
+        if attempt:
+            attempt.watch.judgement.told = exchange.verdict
         return exchange.decision
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,12 +51,19 @@ def _read(file: Path, mint: Mint, broken: list[str]) -> Iterator[StoredExchange]
         broken.append(str(e))
 
 
+def _time(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
 def line(judged: Judged) -> str:
     """Return the line printed for *judged*."""
     stored, verdict = judged.stored, judged.verdict
     parts = [stored.request_id, verdict.kind, *filter(None, [report.evidence(verdict)])]
+    if change := judged.change:
+        parts.append(f"{change.was} until {_time(change.time)}, when exchange {change.by} was answered")
     if not judged.agrees:
-        parts.append(f"judged live: {stored.recorded}" + (f", victim {stored.victim}" if stored.victim else ""))
+        kind, victim = judged.recorded
+        parts.append(f"judged live: {kind}" + (f", victim {victim}" if victim else ""))
     if stored.cut:
         parts.append("the answer was not stored whole")
     return "  ".join(parts)

@@ -9,6 +9,7 @@ from ..bounded import BoundedMap
 from ..frozen import dataclass
 from ..ledger import Entry
 from .host_habits import BY_OUR_CLOCK, HostHabits
+from .judgement import LateFindings
 from .request_summary import RequestSummary
 
 _JUST_ENDED, _SMALL = 32, 256 * 1024  # attempts, and bytes of a request of theirs
@@ -36,6 +37,7 @@ class RecentExchanges:
         self._received: BoundedMap[tuple[str, str, str], str] = BoundedMap(_RECEIVED)
         self._models: BoundedMap[tuple[str, str, str], None] = BoundedMap(_MODELS)
         self.habits = HostHabits()
+        self.late = LateFindings()
         self._ticks = 0
         self.clock = 0  # how often our clock was set
 

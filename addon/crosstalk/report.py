@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from ..values.decision import Decision, Verdict, VerdictKind, session_name
+from ..values.decision import Amendment, Decision, Verdict, VerdictKind, session_name
 from .host_habits import BREAKS_FOR_HABIT, CONTRACT, Demotion
 
 _STRENGTHS = ("proof", "strong", "weak")
@@ -37,6 +37,18 @@ def bundle(
         {name: record[name] for name in ("request_id", "host", "digest", "earlier", "at", "seen")} for record in records
     ]
     return {"id": decision.request_id, **decision.encoded(), "note": note, "attempts": attempts, "around": dict(around)}
+
+
+def amended_bundle(change: Amendment) -> dict[str, object]:
+    """Return an incident that a later answer showed, as plain types; `bundle` wrote none when the answer came."""
+    return {"id": change.request_id, "event_type": "crosstalk", **change.encoded()}
+
+
+def amendment(change: Amendment) -> str:
+    """Return one line about a verdict that changed after its exchange had ended."""
+    found = Verdict(change.verdict, tuple(change.findings), "", change.victim)
+    what = _compared(found) if change.verdict in ("crosstalk", "suspect") and change.findings else ""
+    return f"{change.verdict} since exchange {change.by}" + (f": {what}" if what else f" (before: {change.was})")
 
 
 def demotion(told: Demotion) -> str:

@@ -7,7 +7,7 @@ verdict is that of the recording; records of earlier releases keep their meaning
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, get_args
 
@@ -17,7 +17,7 @@ from ..correlation import Mint
 from ..frozen import dataclass
 from ..ledger import Entry, Ledger
 from ..values.answer import Fact, Head
-from ..values.decision import Verdict, VerdictKind
+from ..values.decision import Amendment, Verdict, VerdictKind
 from ..values.http import Endpoint
 from .attempt_record import AttemptRecord, Moment, read
 from .detectors import DETECTORS
@@ -35,8 +35,9 @@ class StoredExchange:
     """
     One exchange as stored: the records of its *attempts*; head and *answer* (or a WebSocket's *messages*) of the last.
 
-    *recorded*: the verdict of that time (empty: none). *cut*: the stored answer is incomplete; *ours*: it is
-    Patchbay's own. The recorded verdict holds for *ours*, and where facts are missing.
+    *recorded*: the verdict of that time (empty: none). *amends*: verdicts on earlier exchanges that its answer changed,
+    as `Amendment.encoded` has them; *amended*: those that took the place of its own. *cut*: the stored answer is
+    incomplete; *ours*: it is Patchbay's own. The recorded verdict holds for *ours*, and where facts are missing.
     """
 
     attempts: tuple[Mapping[str, Any], ...]
@@ -46,8 +47,15 @@ class StoredExchange:
     messages: tuple[bytes, ...] | None = field(default=None, repr=False)
     recorded: str = ""
     victim: str = ""
+    amends: tuple[Mapping[str, Any], ...] = ()
+    amended: tuple[Mapping[str, Any], ...] = ()
     cut: bool = False
     ours: bool = False
+
+    @property
+    def exchange(self) -> str:
+        """The exchange's id."""
+        return str(self.attempts[-1].get("exchange", "")) if self.attempts else ""
 
     @property
     def request_id(self) -> str:
@@ -57,16 +65,28 @@ class StoredExchange:
 
 @dataclass(slots=True)
 class Judged:
-    """A stored exchange and its new verdict."""
+    """
+    A stored exchange and its new verdict.
+
+    *change*: how a later answer changed the verdict. *told*: how one had changed the recorded verdict, as
+    `Amendment.encoded` has it.
+    """
 
     stored: StoredExchange
     verdict: Verdict
+    change: Amendment | None = None
+    told: Mapping[str, Any] | None = None
+
+    @property
+    def recorded(self) -> tuple[str, str]:
+        """The verdict and the victim that were recorded last; empty where there are none."""
+        told = self.told or {"verdict": self.stored.recorded, "victim": self.stored.victim}
+        return str(told.get("verdict", "")), str(told.get("victim", ""))
 
     @property
     def agrees(self) -> bool:
         """Whether the new verdict is the recorded one, where there is one."""
-        recorded, now = (self.stored.recorded, self.stored.victim), (self.verdict.kind, self.verdict.victim)
-        return not self.stored.recorded or recorded == now
+        return not self.recorded[0] or self.recorded == (self.verdict.kind, self.verdict.victim)
 
 
 def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
@@ -79,9 +99,33 @@ def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
         run = _Run(stored, mint, ledger, memory)
         steps += run.steps(len(runs))
         runs.append(run)
+    changed: dict[str, Amendment] = {}
     for now, _, number, attempt, fact in sorted(steps, key=lambda step: step[:2]):
         runs[number].step(attempt, fact, now)
-    return [Judged(run.stored, run.verdict()) for run in runs]
+        changed |= {change.exchange: change for change in memory.late.amendments(runs[number].stored.exchange)}
+    recorded = _recorded_changes([run.stored for run in runs])
+    return [
+        Judged(run.stored, run.verdict(), changed.get(run.stored.exchange), recorded.get(run.stored.exchange))
+        for run in runs
+    ]
+
+
+def _recorded_changes(everything: Sequence[StoredExchange]) -> dict[str, Mapping[str, Any]]:
+    """Return the last recorded change of each exchange's verdict by one that is stored; an empty one for others."""
+    found: dict[str, Mapping[str, Any]] = {}
+    times: dict[str, float] = {}
+    present = {stored.exchange for stored in everything}
+    for stored in everything:
+        for told in (*stored.amends, *stored.amended):
+            at, exchange = told.get("time"), str(told.get("exchange", ""))
+            known = told.get("by") in present
+            if not isinstance(at, int | float) or (exchange in times and times[exchange] > at):
+                continue
+            if known:
+                found[exchange], times[exchange] = told, at
+            else:  # what showed it is not here, so the verdict cannot be compared
+                found.setdefault(exchange, {"verdict": ""})
+    return found
 
 
 class _HabitsOfBefore(HostHabits):
@@ -135,6 +179,7 @@ class _Run:
             self._watches[attempt].end(now, whole=False)
         elif fact.kind == "over":
             self._watches[attempt].end(now)
+            self._watches[attempt].judgement.told = self._watches[attempt].verdict()
         else:
             self._watches[attempt].see(fact, self._status, now)
 

@@ -9,15 +9,14 @@ from ..ledger import Ledger
 from ..values.account import Depth
 from ..values.answer import Fact
 from ..values.decision import Finding, Verdict
-from . import verdict as verdicts
 from .attempt_record import VERSION, AttemptRecord, Moment
 from .detector_context import DetectorContext
 from .detectors import BY_KIND, DETECTORS, Detector, finding, ids
+from .judgement import Judgement
 from .recent import LiveAttempt, RecentExchanges
 from .request_summary import RequestSummary
 
 _ID_LENGTH = 512  # characters of a client's id that are worth remembering
-_FINDINGS = 32  # of one answer; a stream that is mixed up would find one per chunk
 SEEN = 256  # facts of one answer whose time is kept
 _OVER = Fact("over")
 _UNOWNED = frozenset(each.unowned for each in DETECTORS.values() if each.unowned)
@@ -54,12 +53,8 @@ class Watch:
             clock=memory.clock if memory else 0,
         )  # fmt: skip
         self._over = False
-        self._findings: dict[tuple[str, str, str], Finding] = {}
-        self._matched: dict[str, Depth] = {}
-        self._notes: dict[str, None] = {}
+        self.judgement = Judgement(entry)
         self._strangers: list[Fact] = []  # ids whose owner was not known when they came
-        self._verdict: Verdict | None = None
-        self._loose = False
         ledger.note("request", record.request_id, entry, now)
         if memory and request and record.generation:
             memory.begin(LiveAttempt(entry, request, record.host))
@@ -80,14 +75,14 @@ class Watch:
         if fact.kind in ("echo", "id"):
             self._match(fact, now)
         elif fact.kind == "loose":
-            self._loose, self._verdict = bool(fact.value), None
+            self.judgement.loose = bool(fact.value)
+            self.judgement.changed()
         elif fact.kind == "early":
             self.record.early = True
         # where nothing is generated, the body is a stored object, with the ids of the requests that made it
         judged = self.record.generation or fact.kind in ("early", "over") or fact.where.startswith("header ")
         fresh = self._detect(detectors, fact, now) if judged else []
         if fresh:
-            self._verdict = None
             if any(finding.detector in _UNOWNED and finding.victim == "unknown" for finding in fresh):
                 self._strangers.append(fact)
             proofs = {finding.detector for finding in fresh if finding.strength == "proof"}
@@ -110,6 +105,7 @@ class Watch:
                 self._ctx.memory.habits.answered(self.record.host)
                 self._learn(self._ctx.memory, now)
             self._ctx.memory.finish(self._ctx.entry.request_id, now)
+            self._ctx.memory.late.ended(self.judgement)
         return fresh
 
     @property
@@ -133,7 +129,7 @@ class Watch:
             self._take_back(fact)
             self._match(fact, now)
             fresh += self._detect([each for each in BY_KIND[fact.kind] if each[1].unowned], fact, now)
-        self._verdict = None
+        self.judgement.changed()
         return fresh
 
     def _detect(self, detectors: Iterable[tuple[str, Detector]], fact: Fact, now: float) -> list[Finding]:
@@ -142,7 +138,7 @@ class Watch:
             for name, detector in detectors
             if name not in self.record.silent
             for found in detector.find(self._ctx, fact, now)
-            if self._is_new(found)
+            if self.judgement.add(found)
         ]
 
     def _doubt(self, memory: RecentExchanges, told: set[str]) -> None:
@@ -153,14 +149,11 @@ class Watch:
     def _take_back(self, fact: Fact) -> None:
         told = finding.shown(str(fact.value))
         for detector in _UNOWNED:
-            self._findings.pop((detector, fact.where, told), None)
+            self.judgement.findings.pop((detector, fact.where, told), None)
 
     def verdict(self) -> Verdict:
         """Return the verdict so far."""
-        if self._verdict is None:
-            findings = tuple(self._findings.values())
-            self._verdict = verdicts.weigh(findings, self._matched, "; ".join(self._notes), loose=self._loose)
-        return self._verdict
+        return self.judgement.verdict()
 
     def _match(self, fact: Fact, now: float) -> None:
         ctx, value = self._ctx, str(fact.value)
@@ -175,9 +168,9 @@ class Watch:
             self._remark("the client uses one id for several requests")
         elif returned.kind == "match" or (returned.kind == "client" and returned.value == expected):
             # An answer whose own id is made from ours (vLLM) comes from the engine, promised or not.
-            self._matched[fact.where] = "engine" if fact.kind == "id" else self._depth(fact)
+            self.judgement.matched[fact.where] = "engine" if fact.kind == "id" else self._depth(fact)
             ctx.kept.add(ids.echoed(fact.where))
-            self._verdict = None
+            self.judgement.changed()
 
     def _depth(self, fact: Fact) -> Depth:
         record = self.record
@@ -185,17 +178,10 @@ class Watch:
         depths |= {f"body {name}": depth for name, depth in record.body.items()}
         return depths.get(fact.where, fact.depth)
 
-    def _is_new(self, finding: Finding) -> bool:
-        key = (finding.detector, finding.where, finding.received)
-        if key in self._findings or len(self._findings) >= _FINDINGS:
-            return False
-        self._findings[key] = finding
-        return True
-
     def _learn(self, memory: RecentExchanges, now: float) -> None:
         """Learn the rules that the host kept, but not from an answer that our ids prove to be misdelivered."""
         ctx = self._ctx
-        proofs = {each.detector for each in self._findings.values() if each.strength == "proof"}
+        proofs = {each.detector for each in self.judgement.findings.values() if each.strength == "proof"}
         if ctx.status >= 400 or not ctx.status or proofs & _BY_OUR_ID:
             return
         for rule in ctx.kept - ctx.broken:
@@ -205,8 +191,8 @@ class Watch:
                 memory.answers(ctx.record.host, ctx.request.model, model)
 
     def _remark(self, note: str) -> None:
-        self._notes[note] = None
-        self._verdict = None
+        self.judgement.notes[note] = None
+        self.judgement.changed()
 
     def _note_own(self, client_id: str, now: float) -> bool:
         """Enter the client's id as ours; return whether another request carried it, so that it proves nothing."""

@@ -11,7 +11,7 @@ from mitmproxy import http
 from ..exchange import Exchange
 from ..router import Router
 from ..state import Leak
-from ..values.decision import Finding, session_name
+from ..values.decision import Amendment, Finding, session_name
 from . import persistence
 from .in_flight import driver_of
 from .incident_recorder import IncidentRecorder
@@ -39,6 +39,25 @@ class Alarms:
         for finding in exchange.verdict.findings:
             if finding.strength == "proof" and _is_news(exchange, finding):
                 self._raise(flow, exchange, finding)
+
+    def amended(self, change: Amendment) -> None:
+        """Record a verdict that a later answer changed; log it where it is crosstalk now."""
+        self._incidents.amended(change)
+        if change.verdict != "crosstalk":
+            return
+        session = session_name(change.session)
+        logger.critical(
+            "%s event_type=crosstalk late=%s session=%s account=%s victim=%s",
+            change.request_id,
+            change.by,
+            session or "none",
+            change.account,
+            change.victim or UNKNOWN,
+        )
+        if change.victim not in ("", UNKNOWN):
+            leak = Leak(change.victim, change.request_id, session=session)
+            self._incidents.mark(leak, self._incidents.flow_of(change.exchange))
+            self._tell(leak, change.time)
 
     def _raise(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
         driver = driver_of(flow)
@@ -88,7 +107,12 @@ class Alarms:
         )
         leak = Leak(finding.victim, lease.request_id, finding.disputed, session)
         self._incidents.alarmed(flow, finding, leak, now)
-        if finding.victim != UNKNOWN and self._incidents.flow_of(finding.victim) is None:
+        if finding.victim != UNKNOWN:
+            self._tell(leak, now)
+
+    def _tell(self, leak: Leak, now: float) -> None:
+        """Tell the other instances of *leak*, if the victim's flow is not here."""
+        if self._incidents.flow_of(leak.victim) is None:
             self._router.state.leak(leak, now)
             self._store.soon()
 

@@ -14,13 +14,14 @@ from ..crosstalk import report
 from ..exchange import Exchange
 from ..journal import Journal
 from ..router import Router
-from ..values.decision import Decision
+from ..values.decision import Amendment, Decision
 from . import flow_record, flow_view, replay, terminal_json, wire_edits
 from .exchange_driver import ExchangeDriver
 from .incident_recorder import IncidentRecorder
 from .session_list import SessionList
 
-ACCOUNT_CHANGE = "account_change"  # the event type of a line of the journal that is no exchange
+# The event types of the journal's lines that are no exchange.
+ACCOUNT_CHANGE, VERDICT_CHANGE = "account_change", "verdict_change"
 logger = logging.getLogger(__name__)
 
 
@@ -47,6 +48,7 @@ class ExchangeLog:
         self._show = show
         self._account_failed = account_failed
         self.journal: Journal | None = None
+        self.amended: Callable[[Amendment], None] = lambda _: None  # called with each verdict that has changed
 
     def opened(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """Remember that *flow* carries *exchange*."""
@@ -69,6 +71,7 @@ class ExchangeLog:
         if kept is not None:
             flow.comment += f" · only the first {kept} bytes of the answer are kept"
         self._incidents.record(flow, exchange, decision)
+        self._amend(flow, exchange)
 
     def message_closed(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         """Write down *decision* about *exchange*, one of those on the WebSocket *flow*."""
@@ -76,6 +79,7 @@ class ExchangeLog:
         flow_record.add_line(flow, line)
         flow_view.show_message(flow, exchange, decision)
         self._incidents.record(flow, exchange, decision)
+        self._amend(flow, exchange)
 
     def account_changed(self, change: AccountChange, at: float) -> None:
         """Write down in the journal what happened to an account *at* that time."""
@@ -83,6 +87,16 @@ class ExchangeLog:
             told = terminal_json.account_changed(change, at)
             self.journal.write({"time": told.pop("time"), "event_type": ACCOUNT_CHANGE, "change": told.pop("change")}
                                | {name: value for name, value in told.items() if name != "event"})  # fmt: skip
+
+    def _amend(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """Write down the verdicts on earlier answers that the answer to *exchange* has changed."""
+        for change in self._router.memory.late.amendments(exchange.id):
+            told = change.encoded()
+            # a dump holds the earlier flow as it ended, so the flow that changed the verdict says so too
+            flow_record.add_amendment(flow, told)
+            if self.journal:
+                self.journal.write({"time": told.pop("time"), "event_type": VERDICT_CHANGE} | told)
+            self.amended(change)
 
     def _written(self, exchange: Exchange, decision: Decision) -> dict[str, Any]:
         if self._router.memory.habits.has_news:

@@ -22,10 +22,12 @@ SENT, OWN_ANSWER, KEPT_BYTES = "patchbay.sent", "patchbay.own_answer", "patchbay
 SOCKET_LINES, SOCKET_RECORDS, FORGOTTEN = "patchbay.exchanges", "patchbay.on_socket", "patchbay.forgotten"
 # of a proof of crosstalk: when it was noticed, and whom the answer of this flow went to
 NOTICED, LEAKED_TO = "patchbay.noticed", "patchbay.leaked_to"
+# verdicts that changed after their exchange had ended: that of this flow, and those that its answer changed
+AMENDED, AMENDS = "patchbay.amended", "patchbay.amends"
 
 BESIDE_THE_LINE = frozenset(
     (SERVED, CANDIDATES, EVIDENCE, EDITS, SENT, OWN_ANSWER, KEPT_BYTES, SOCKET_LINES, SOCKET_RECORDS, FORGOTTEN,
-     NOTICED, LEAKED_TO)
+     NOTICED, LEAKED_TO, AMENDED, AMENDS)
 )  # fmt: skip
 
 

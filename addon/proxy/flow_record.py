@@ -18,6 +18,7 @@ from ..exchange import Exchange
 from ..values.decision import Candidate, Decision, Evidence
 from ..values.http import Request
 from . import flow_metadata as names
+from .flow_metadata import text
 
 MAX_LINES = 50  # exchanges of one WebSocket whose lines its flow keeps
 MAX_RECORDS = 200  # … whose records it keeps
@@ -111,6 +112,30 @@ def add_record(flow: http.HTTPFlow, exchange: Mapping[str, Any]) -> None:
     """
     before = names.records(flow.metadata.get(names.SOCKET_RECORDS))
     flow.metadata[names.SOCKET_RECORDS] = [*before[1 - MAX_RECORDS :], dict(exchange)]
+
+
+def add_amendment(flow: http.HTTPFlow, told: Mapping[str, Any]) -> None:
+    """Add to *flow* a verdict on another exchange that its answer changed, as `Amendment.encoded` has it."""
+    flow.metadata[names.AMENDS] = [*names.records(flow.metadata.get(names.AMENDS)), dict(told)][-MAX_RECORDS:]
+
+
+def amend(flow: http.HTTPFlow, told: Mapping[str, Any]) -> None:
+    """
+    Write on *flow* the verdict that took the place of the one on its exchange, as `Amendment.encoded` has it.
+
+    On a WebSocket the records of that exchange are changed; the flow's own members are those of its last one.
+    """
+    changed = {name: told[name] for name in ("verdict", "victim", "findings")}
+    flow.metadata[names.AMENDED] = [*names.records(flow.metadata.get(names.AMENDED)), dict(told)][-MAX_RECORDS:]
+    if text(flow.metadata, f"{names.PREFIX}exchange") == told["exchange"]:
+        flow.metadata |= {f"{names.PREFIX}{name}": value for name, value in changed.items()}
+    for line in names.records(flow.metadata.get(names.SOCKET_LINES)):
+        if line.get("exchange") == told["exchange"]:
+            line |= changed
+    for record in names.records(flow.metadata.get(names.SOCKET_RECORDS)):
+        sent = names.records(record.get("sent"))
+        if sent and sent[-1].get("exchange") == told["exchange"]:
+            record |= {"verdict": told["verdict"], "victim": told["victim"]}
 
 
 def add_forgotten(flow: http.HTTPFlow, messages: int) -> None:

@@ -20,7 +20,7 @@ from ..crosstalk import report
 from ..exchange import Exchange
 from ..state import Leak
 from ..values.answer import Usage
-from ..values.decision import BINDING_WORDS, BindingKind, Decision, session_name
+from ..values.decision import BINDING_WORDS, Amendment, BindingKind, Decision, session_name
 from . import flow_metadata as names, terminal_lines
 from .terminal_text import cut_inside
 
@@ -93,6 +93,15 @@ def show_leak(flow: http.HTTPFlow, leak: Leak) -> bool:
     flow.comment = _with_leaks(flow.comment, [told])
     flow.marked = flow.marked or ":warning:"
     return True
+
+
+@_harmless
+def show_amendment(flow: http.HTTPFlow, change: Amendment) -> None:
+    """Say on *flow*, whose exchange got another verdict after its end, what it is now and since when."""
+    begin = f"{report.word(change.verdict)}: " if change.verdict in _MARKS else ""
+    begin = "" if flow.comment.startswith(_FIRST) else begin
+    flow.comment = begin + " · ".join(filter(None, (flow.comment, report.amendment(change))))
+    flow.marked = _MARKS.get(change.verdict, flow.marked)
 
 
 def comment(exchange: Exchange, decision: Decision) -> str:

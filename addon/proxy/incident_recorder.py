@@ -17,8 +17,8 @@ from ..crosstalk import report
 from ..exchange import Exchange
 from ..settings.settings import CrosstalkSettings
 from ..state import Leak
-from ..values.decision import Decision, Finding
-from . import flow_metadata as names, flow_view
+from ..values.decision import Amendment, Decision, Finding
+from . import flow_metadata as names, flow_record, flow_view
 from .incident_files import IncidentFiles
 
 logger = logging.getLogger(__name__)
@@ -59,9 +59,7 @@ class IncidentRecorder:
         released = len(driver.streamed_copy) if driver is not None and driver.streaming else 0
         noticed = {"at": now, "detector": finding.detector, "where": finding.where, "released_bytes": released}
         flow.metadata.setdefault(names.NOTICED, noticed)
-        victim = self.flow_of(finding.victim)
-        if victim is not None and victim is not flow:
-            _mark(victim, leak)
+        self.mark(leak, flow)
 
     def flow_of(self, exchange: str) -> http.HTTPFlow | None:
         """Return the flow of *exchange*, if it was here recently and still exists."""
@@ -93,6 +91,22 @@ class IncidentRecorder:
         if decision.verdict == "crosstalk":
             told = report.bundle(decision, exchange.verdict.note, exchange.records(), _around(flow))
             self._files.write(decision.request_id, told)
+
+    def amended(self, change: Amendment) -> None:
+        """Write on the flow of an earlier exchange, if it still exists, that its verdict changed, and the evidence."""
+        if change.verdict == "crosstalk":
+            self._files.write(change.request_id, report.amended_bundle(change))
+        flow = self.flow_of(change.exchange)
+        if flow is not None:
+            flow_record.amend(flow, change.encoded())
+            flow_view.show_amendment(flow, change)
+            ctx.master.addons.trigger(UpdateHook([flow]))
+
+    def mark(self, leak: Leak, receiver: http.HTTPFlow | None) -> None:
+        """Mark the flow of the victim of *leak*, unless it is the WebSocket on which *receiver* got the answer."""
+        victim = self.flow_of(leak.victim)
+        if victim is not None and victim is not receiver:
+            _mark(victim, leak)
 
 
 def _mark(victim: http.HTTPFlow, leak: Leak) -> bool:

@@ -226,7 +226,9 @@ class Lifecycle:
         log = ExchangeLog(router, key, incidents, sessions, self._terminal.exchange, self._in_flight.account_failed)
         log.journal = _journal(config.journal)
         store = Persistence(config, key, router.state)
-        context = self._context(router, log, Alarms(router, store, incidents))
+        alarms = Alarms(router, store, incidents)
+        log.amended = alarms.amended
+        context = self._context(router, log, alarms)
         router.editor.unnamed = self._warn_of_model
         router.changed = store.soon
         router.state.leaked = incidents.leaked

@@ -227,7 +227,15 @@ def _exchange(flow: http.HTTPFlow, attempts: Sequence[Mapping[str, Any]]) -> Sto
         ours=bool(flow.metadata.get(names.OWN_ANSWER))
         or (flow.error is not None and flow.metadata.get(names.ERROR) == CROSSTALK.code),
         cut=_is_cut(flow, attempts[-1]),
+        amends=_amends(flow, attempts),
+        amended=tuple(records(flow.metadata.get(names.AMENDED))),
     )
+
+
+def _amends(flow: http.HTTPFlow, attempts: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Return the verdicts that the answer to the exchange of *attempts* changed."""
+    by = attempts[-1].get("exchange") if attempts else None
+    return tuple(told for told in records(flow.metadata.get(names.AMENDS)) if told.get("by") == by)
 
 
 def _is_cut(flow: http.HTTPFlow, record: Mapping[str, Any]) -> bool:
@@ -251,6 +259,7 @@ def _socket_exchanges(flow: http.HTTPFlow) -> Iterator[StoredExchange]:
             victim=str(each.get("victim", "")),
             ours=at < 0,  # what was forgotten cannot be judged again
             cut=at < 0,
+            amends=_amends(flow, records(each.get("sent"))),
         )
 
 

@@ -174,6 +174,30 @@ class Verdict:
     note: str = ""
 
 
+class Amendment(Struct, frozen=True):
+    """
+    A verdict that changed after the decision was made: the members of a journal line, in order.
+
+    *time* is when it changed, by what the answer to the exchange *by* showed; *was* is the verdict before.
+    """
+
+    time: float
+    exchange: str
+    request_id: str
+    session: str
+    account: str
+    verdict: VerdictKind
+    was: VerdictKind
+    victim: str
+    findings: list[Finding]
+    by: str
+
+    def encoded(self) -> dict[str, Any]:
+        """Return the amendment, as plain types."""
+        told: dict[str, Any] = to_builtins(self)
+        return told
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One account that was considered, and why it was not chosen (empty for the chosen one)."""

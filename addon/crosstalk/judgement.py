@@ -1,0 +1,106 @@
+"""What was found about the answer to one attempt, and the verdict on it; a later answer may add to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..bounded import BoundedMap
+from ..ledger import Entry
+from ..values.account import Depth
+from ..values.decision import Amendment, Finding, Verdict
+from . import verdict as verdicts
+
+FINDINGS = 32  # of one answer; a stream that is mixed up would find one per chunk
+_JUDGED = 10_000  # answers whose verdicts may still change
+_AMENDED = 1_000  # amendments that nobody has fetched
+ATTESTED = "attested"  # the place of an echo that the provider gave with a later answer
+
+
+@dataclass(slots=True)
+class Judgement:
+    """
+    The findings about one answer, the places where our id came back, and remarks; `verdict` weighs them.
+
+    *entry* is the attempt's. *loose*: later events of the stream carry no id. *told* is the verdict in the decision,
+    None before that was made.
+    """
+
+    entry: Entry
+    findings: dict[tuple[str, str, str], Finding] = field(default_factory=dict)
+    matched: dict[str, Depth] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    loose: bool = False
+    told: Verdict | None = None
+    _verdict: Verdict | None = None
+
+    def verdict(self) -> Verdict:
+        """Return the verdict so far."""
+        if self._verdict is None:
+            note = "; ".join(self.notes)
+            self._verdict = verdicts.weigh(tuple(self.findings.values()), self.matched, note, loose=self.loose)
+        return self._verdict
+
+    def changed(self) -> None:
+        """Weigh anew when the verdict is next asked for."""
+        self._verdict = None
+
+    def add(self, finding: Finding) -> bool:
+        """Add *finding*, unless it or too many are known; return whether it was added."""
+        key = (finding.detector, finding.where, finding.received)
+        if key in self.findings or len(self.findings) >= FINDINGS:
+            return False
+        self.findings[key] = finding
+        self._verdict = None
+        return True
+
+
+class LateFindings:
+    """
+    The judgements on the answers that have ended, and what later answers say about them.
+
+    An exchange whose verdict changes after its decision was made is amended. All tables evict the least recently used.
+    """
+
+    def __init__(self) -> None:
+        self._judged: BoundedMap[str, Judgement] = BoundedMap(_JUDGED)
+        self._amended: BoundedMap[str, list[Amendment]] = BoundedMap(_AMENDED)
+
+    def ended(self, judgement: Judgement) -> None:
+        """Remember *judgement*: the answer has ended. A later attempt of the exchange takes the place of an earlier."""
+        self._judged[judgement.entry.exchange] = judgement
+
+    def of(self, exchange: str) -> Judgement | None:
+        """Return the judgement on the answer to *exchange*, if it ended recently."""
+        return self._judged.get(exchange)
+
+    def found(self, exchange: str, finding: Finding, by: str, now: float) -> bool:
+        """Add *finding* about the answer to *exchange*, which the answer to *by* showed; return whether it is news."""
+        judgement = self._judged.get(exchange)
+        if judgement is None or not judgement.add(finding):
+            return False
+        self._amend(judgement, by, now)
+        return True
+
+    def attested(self, exchange: str, by: str, now: float) -> None:
+        """Note that the answer to *by* says that *exchange* received its own answer."""
+        judgement = self._judged.get(exchange)
+        if judgement is not None and ATTESTED not in judgement.matched:
+            judgement.matched[ATTESTED] = "body"
+            judgement.loose = False  # it is said of the whole answer
+            self._amend(judgement, by, now)
+
+    def amendments(self, by: str) -> list[Amendment]:
+        """Return the verdicts that the answer to *by* has changed, once."""
+        return self._amended.pop(by, []) if self._amended else []
+
+    def _amend(self, judgement: Judgement, by: str, now: float) -> None:
+        judgement.changed()
+        was, new = judgement.told, judgement.verdict()
+        if was is None or (was.kind, was.victim) == (new.kind, new.victim):
+            return
+        judgement.told, entry = new, judgement.entry
+        change = Amendment(
+            now, entry.exchange, entry.request_id, entry.affinity, entry.account, new.kind, was.kind, new.victim,
+            list(new.findings), by,
+        )  # fmt: skip
+        self._amended[by] = [*self._amended.get(by, []), change]

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from ..ledger import Entry
 from ..values.account import Depth, Echo
 from .host_habits import Standing
+from .prompt_lengths import Expected
 
 VERSION = 1
 LATER, BROKEN = "recorded by a later release of Patchbay", "its record is broken"
@@ -50,7 +51,7 @@ class AttemptRecord(Struct):
     *at*, *seen* and *ended* are the moments of the sending, of each fact and of the end. *kinds*: the kinds of facts
     that *seen* counts; releases differ in them. *early*: the head came before the request had gone up; *whole*: the
     answer is complete. *owners*: other exchanges whose ids the answer brought. *habits*: the standing of the host's
-    rules at their first use.
+    rules at their first use. *lengths*: what was known at the sending of how long prompt and answer are.
 
     Readers skip unknown members. A changed meaning needs a new VERSION; readers do not judge records of later ones.
     """
@@ -84,6 +85,7 @@ class AttemptRecord(Struct):
     kinds: list[str] = field(default_factory=lambda: list(_KINDS_OF_0))
     habits: dict[str, Standing] | None = None
     owners: dict[str, IdOwner] = {}
+    lengths: Expected | None = None  # before the sending, and in records of earlier releases
 
     @property
     def echo(self) -> Echo:

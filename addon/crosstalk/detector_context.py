@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ..correlation import Mint, Returned
 from ..ledger import Entry, Ledger
+from ..values.decision import Finding
 from .attempt_record import AttemptRecord, IdOwner
 from .host_habits import RUN_EXPLAINED, RUN_UNIQUE_VALUE, Standing, detector_of
 from .recent import LiveAttempt, RecentExchanges
@@ -47,6 +48,10 @@ class DetectorContext:
     noted: list[tuple[str, str]] = field(default_factory=list)
     misdelivered: bool = False  # proved to be another's answer: its ids and texts were not given to this attempt
     clock: int = 0  # how often our clock had been set at the sending
+    answer_id: str = ""  # the provider's
+    prompt_tokens: int = 0  # as the answer counts them
+    answer_tokens: int = 0
+    said: list[str] = field(default_factory=list)  # the answer's text and its calls
     classified: tuple[str, float, Returned] | None = None  # the last arguments and result of `returned`
 
     def returned(self, value: str, now: float) -> Returned:
@@ -92,6 +97,13 @@ class DetectorContext:
             self.ledger.drop(kind, token, self.entry.exchange)
         self.noted.clear()
 
+    def late(self, entry: Entry, found: Finding, now: float) -> None:
+        """Report *found* about the earlier answer to the exchange of *entry*."""
+        if self.memory is not None and self.memory.late.found(entry.exchange, found, self.entry.exchange, now):
+            judged = self.memory.late.of(entry.exchange)
+            if judged is not None and judged.verdict().kind == "suspect" and found.strength == "strong":
+                self.memory.habits.suspected(self.record.host, found.detector, entry.request_id)
+
     # -- habits of the host ----------------------------------------------------------------------------------------
 
     def broke(
@@ -127,6 +139,12 @@ class DetectorContext:
         """Whether *rule* stands, or stood until the answer to *other*, swapped with this one, broke it."""
         standing, swap = self.standing(rule), self.swap_note(other)
         return standing.mirrors(RUN_EXPLAINED, swap, self.entry.at) or standing.stands(RUN_EXPLAINED)
+
+    def swapped_once(self, rule: str, other: Entry) -> bool:
+        """The same where a change of the host may look like a swap: one pair, and then no other for a while."""
+        standing = self.standing(rule)
+        mirrored = standing.mirrors(RUN_EXPLAINED, self.swap_note(other), self.entry.at)
+        return mirrored or (standing.seldom_broken and not standing.doubted)
 
     def swap_note(self, other: Entry | None) -> str:
         """Return the evidence that the answer to *other* may have come to us: `our id → its id`."""

@@ -45,9 +45,12 @@ class Judgement:
         self._verdict = None
 
     def add(self, finding: Finding) -> bool:
-        """Add *finding*, unless it or too many are known; return whether it was added."""
+        """Add *finding*, unless it or too many are known; return whether it was added. A named victim is news."""
         key = (finding.detector, finding.where, finding.received)
-        if key in self.findings or len(self.findings) >= FINDINGS:
+        known = self.findings.get(key)
+        if known is None and len(self.findings) >= FINDINGS:
+            return False
+        if known is not None and not (known.victim == "unknown" != finding.victim):
             return False
         self.findings[key] = finding
         self._verdict = None

@@ -10,10 +10,14 @@ from ..frozen import dataclass
 from ..ledger import Entry
 from .host_habits import BY_OUR_CLOCK, HostHabits
 from .judgement import LateFindings
+from .prompt_lengths import Expected, PromptLengths
 from .request_summary import RequestSummary
+from .sent_prefixes import SentPrefixes
+from .words import Preferences
 
 _JUST_ENDED, _SMALL = 32, 256 * 1024  # attempts, and bytes of a request of theirs
 _LONGEST = 256  # characters of a model that are compared
+UNSEEN = 2048  # bytes of a last turn that are worth remembering
 _LIVE, _SENT, _MODELS, _RECEIVED = 10_000, 50_000, 20_000, 20_000
 
 
@@ -24,6 +28,7 @@ class LiveAttempt:
     entry: Entry
     request: RequestSummary
     host: str
+    lengths: Expected | None = None
 
 
 class RecentExchanges:
@@ -34,10 +39,14 @@ class RecentExchanges:
         self._ended: deque[tuple[float, LiveAttempt]] = deque(maxlen=_JUST_ENDED)
         self._sent: BoundedMap[tuple[str, str, str], Entry | None] = BoundedMap(_SENT)
         self._asked: BoundedMap[bytes, str] = BoundedMap(_LIVE)
+        self._turns: BoundedMap[tuple[str, bytes], str] = BoundedMap(_LIVE)
         self._received: BoundedMap[tuple[str, str, str], str] = BoundedMap(_RECEIVED)
         self._models: BoundedMap[tuple[str, str, str], None] = BoundedMap(_MODELS)
         self.habits = HostHabits()
         self.late = LateFindings()
+        self.lengths = PromptLengths()
+        self.words = Preferences()
+        self.sent = SentPrefixes()
         self._ticks = 0
         self.clock = 0  # how often our clock was set
 
@@ -56,6 +65,8 @@ class RecentExchanges:
     def begin(self, live: LiveAttempt) -> None:
         """Remember an attempt, and the settings it sent, until `finish`."""
         self._live[live.entry.request_id] = live
+        if live.request.size >= UNSEEN:
+            self.sent_before(live.entry, live.request)
         if live.entry.digest:
             self._asked.setdefault(live.entry.digest, live.entry.exchange)
         for name, value in live.request.settings.items():
@@ -65,14 +76,23 @@ class RecentExchanges:
             self._sent[key] = live.entry if alone else None
 
     def finish(self, request_id: str, now: float) -> None:
-        """End the attempt of *request_id*; the last few small ones stay in `others`."""
+        """End the attempt of *request_id*; the last few stay in `others`."""
         live = self._live.pop(request_id, None)
-        if live is not None and live.request.size <= _SMALL:
-            self._ended.append((now, live))
+        if live is None:
+            return
+        if live.request.size > _SMALL:
+            if not any(each.host == live.host for each in self._live.values()):
+                return  # nothing that is under way can be compared with it
+            live.request.forget_body()
+        self._ended.append((now, live))
 
     def asked_before(self, entry: Entry) -> bool:
         """Whether another exchange sent the same request before *entry*, so that a cache may hold its answer."""
         return self._asked.get(entry.digest, entry.exchange) != entry.exchange
+
+    def sent_before(self, entry: Entry, request: RequestSummary) -> bool:
+        """Whether another exchange sent the last turn of *request* to the account of *entry* before."""
+        return self._turns.setdefault((entry.account, request.last_turn), entry.exchange) != entry.exchange
 
     def others(self, entry: Entry, host: str) -> Iterator[LiveAttempt]:
         """Yield the attempts of other exchanges at *host* that overlap *entry*."""

@@ -12,16 +12,20 @@ from blake3 import blake3
 from .. import dialects
 from ..body import Body, encoded
 from ..values.http import Endpoint
+from . import words
+from .words import Words
 
 _TOOLS = 4096  # names of one request
 _RESULTS = 64  # turns at the end of a history that are looked at for results
+_MEDIA = (b"base64", b"nlineData", b"nline_data", b"input_audio", b"file_id", b"ileUri", b"image_url", b"ile_url")
+_CONTINUES = ("previous_response_id", "previous_interaction_id", "conversation")
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class RequestSummary:
     """One request. *model* is the model that went up, which may differ from the client's."""
 
-    __slots__ = ("_body", "_dialect", "_settings", "_tools", "dialect", "model", "stream", "suffix")
+    __slots__ = ("_body", "_dialect", "_settings", "_tail", "_tools", "dialect", "model", "stream", "suffix")
 
     def __init__(self, endpoint: Endpoint, body: Body, model: str = "", stream: bool = False) -> None:
         self.dialect, self.suffix = endpoint.dialect, endpoint.suffix
@@ -29,6 +33,7 @@ class RequestSummary:
         self._body, self._dialect = body, dialects.of(endpoint.dialect)
         self._tools: frozenset[str] | None = None
         self._settings: dict[str, str] | None = None
+        self._tail: Words | None = None
 
     @property
     def shape(self) -> str:
@@ -70,12 +75,78 @@ class RequestSummary:
         return blake3(turns).digest(16) if turns else b""
 
     @property
+    def history_name(self) -> str:
+        """The member that holds the history."""
+        return self._dialect.history
+
+    @property
+    def history(self) -> bytes | msgspec.Raw:
+        """The JSON text of the history; empty when there is none."""
+        return self._body.view(self._dialect.history)
+
+    @property
+    def compared_id(self) -> str | None:
+        """The id of the answer whose request the provider compares with this one; None where it compares none."""
+        return self._dialect.compared_id(self._body)
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Yield name and JSON text of the members that a provider compares, beside the history."""
+        yield "model", self.model.encode("utf-8", "surrogatepass")
+        for name in self._dialect.prompt_parts:
+            yield name, self._body.slice(name)
+
+    def signatures(self, places: object) -> Iterator[tuple[int, str]]:
+        """Yield for each of *places*, (message, block) of the history, the message and the block's signature."""
+        messages = self._body.get(self._dialect.history)
+        for message, block in places if isinstance(places, tuple) else ():
+            with suppress(LookupError, TypeError):
+                found = messages[message]["content"][block]
+                signature = found.get("signature") or found.get("data")
+                if isinstance(signature, str):
+                    yield message, signature
+
+    @property
+    def tail(self) -> Words:
+        """The words in the end of the history."""
+        if self._tail is None:
+            self._tail = words.of_json(bytes(self._body.view(self._dialect.history)))
+        return self._tail
+
+    @property
+    def has_media(self) -> bool:
+        """Whether there are pictures or the like in it, whose tokens do not go by their bytes."""
+        raw = self._body.raw or b""
+        return any(mark in raw for mark in _MEDIA)
+
+    @property
+    def adds(self) -> bool:
+        """Whether the provider has the earlier turns, so that the request holds new ones alone."""
+        thread = self._body.get("thread")
+        continued = isinstance(thread, dict) and bool(thread.get("previous_message_id"))
+        return continued or any(self._body.get(name) for name in _CONTINUES)
+
+    def forget_body(self) -> None:
+        """Keep the words of the history's end, and let the body go."""
+        self._tail = self.tail
+        self._body = Body(None)
+
+    @property
     def last_turn(self) -> bytes:
-        """A digest of the last turn; empty when there is none."""
-        turns = self._body.get(self._dialect.history)
-        if isinstance(turns, list) and turns:
-            turns = turns[-1]
-        return blake3(encoded(turns)).digest(16) if turns else b""
+        """A digest of the last turn as it was sent; empty when there is none."""
+        turn = self._last_turn()
+        return blake3(turn).digest(16) if turn else b""
+
+    @property
+    def last_turn_size(self) -> int:
+        """The bytes of the last turn."""
+        return len(self._last_turn())
+
+    def _last_turn(self) -> bytes:
+        turns = self._body.view(self._dialect.history)
+        with suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            found = _ARRAY.decode(turns)
+            return bytes(found[-1]) if found else b""
+        return bytes(turns)  # a text in place of a list
 
     @property
     def results(self) -> tuple[str, ...]:

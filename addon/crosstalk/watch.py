@@ -13,6 +13,7 @@ from .attempt_record import VERSION, AttemptRecord, Moment
 from .detector_context import DetectorContext
 from .detectors import BY_KIND, DETECTORS, Detector, finding, ids
 from .judgement import Judgement
+from .prompt_lengths import Prompt
 from .recent import LiveAttempt, RecentExchanges
 from .request_summary import RequestSummary
 
@@ -57,7 +58,9 @@ class Watch:
         self._strangers: list[Fact] = []  # ids whose owner was not known when they came
         ledger.note("request", record.request_id, entry, now)
         if memory and request and record.generation:
-            memory.begin(LiveAttempt(entry, request, record.host))
+            if record.lengths is None:
+                record.lengths = memory.lengths.expected(self._prompt(request))
+            memory.begin(LiveAttempt(entry, request, record.host, record.lengths))
         for other_form in {value for value in record.expected.values() if len(value) == 36 and mint.recognise(value)}:
             ledger.note("request", other_form, entry, now)
         self._reused = 0 < len(record.client_id) <= _ID_LENGTH and self._note_own(record.client_id, now)
@@ -189,6 +192,22 @@ class Watch:
         if self.verdict().kind not in ("suspect", "crosstalk") and ctx.request is not None:
             for model in ctx.models[:4]:
                 memory.answers(ctx.record.host, ctx.request.model, model)
+        if ctx.request is not None and self.record.generation:
+            self._learn_lengths(memory, ctx.request)
+
+    def _prompt(self, request: RequestSummary) -> Prompt:
+        record = self.record
+        return Prompt(record.host, record.model, record.thread, request.size, adds=request.adds)
+
+    def _learn_lengths(self, memory: RecentExchanges, request: RequestSummary) -> None:
+        ctx, record, prompt = self._ctx, self.record, self._prompt(request)
+        if self.verdict().kind in ("suspect", "crosstalk"):
+            memory.lengths.forget(prompt)
+            return
+        if ctx.prompt_tokens:
+            memory.lengths.learn(prompt, ctx.prompt_tokens)
+        if ctx.answer_tokens and ctx.said:
+            memory.lengths.learn_answer(record.host, record.model, sum(map(len, ctx.said)), ctx.answer_tokens)
 
     def _remark(self, note: str) -> None:
         self.judgement.notes[note] = None

@@ -46,6 +46,10 @@ _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")  # no
 _BLOCKS = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
 _SERVER_TOOLS = ("server_", "mcp_", "web_", "code_", "bash_", "text_editor_", "tool_search")
 _THINKING = ("thinking", "redacted_thinking")
+_CHANGES = {
+    "model_changed": "model", "system_changed": "system", "tools_changed": "tools", "messages_changed": "messages",
+}  # fmt: skip
+_PLACE = re.compile(r"messages\.(\d{1,6})\.content\.(\d{1,6})")
 
 _OUTCOME_RULES = (
     rule_for("quota", "credits_required", scope="lane"),
@@ -150,12 +154,45 @@ def _message(message: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.text("model", message, "model")
     yield from tokens.text("created", message, "created_at")
     yield from tokens.reference(message.get("container"), "container")
+    if "diagnostics" in message:
+        yield from _diagnosis(message["diagnostics"])
+    if isinstance(changes := message.get("input_transformations"), list) and changes:
+        yield from _binding(changes)
     for block in tokens.dicts(message.get("content")):
         yield from _block(block)
     if isinstance(message.get("completion"), str) and message["completion"]:  # the old text completions
         yield from _text(message["completion"])
     yield from _usage(message.get("usage"))
     yield from _finish(message)
+
+
+def _diagnosis(diagnostics: object) -> Iterator[Fact]:
+    """
+    Yield what the API found when it compared the request with the one of `diagnostics.previous_message_id`.
+
+    Null: no difference; an empty reason: not compared yet; other reasons say nothing about whose request it was.
+    https://platform.claude.com/docs/en/build-with-claude/cache-diagnostics
+    """
+    reason = diagnostics.get("cache_miss_reason") if isinstance(diagnostics, dict) else None
+    kind = str(reason.get("type")) if isinstance(reason, dict) else ""
+    if diagnostics is None or kind in _CHANGES:
+        yield Fact("compared", _CHANGES.get(kind, "same"), "body diagnostics")
+
+
+def _binding(changes: list[Any]) -> Iterator[Fact]:
+    """Yield the places of reasoning that was made in another conversation, as (message, block)."""
+    named = [str(each.get("path")) for each in tokens.dicts(changes) if each.get("reason") == "prefix_binding_mismatch"]
+    places = [found for name in named if (found := _PLACE.fullmatch(name))]
+    if places:
+        yield Fact("bound", tuple((int(found[1]), int(found[2])) for found in places), "body input_transformations")
+
+
+def _compared_id(body: Body) -> str | None:
+    asked = body.get("diagnostics")
+    if not isinstance(asked, dict):
+        return None
+    named = asked.get("previous_message_id")
+    return named if isinstance(named, str) else ""
 
 
 def _block(block: dict[str, Any]) -> Iterator[Fact]:
@@ -380,6 +417,8 @@ DIALECT = Dialect(
         BoundField(header="anthropic-workspace-id", accepted=True),
     ),
     without_sealed=_without_sealed,
+    compared_id=_compared_id,
+    prompt_parts=("system", "tools"),
     read=_read,
     read_calls=_read_calls,
     order=_MessageOrder,

@@ -67,6 +67,9 @@ class Dialect:
     bound_fields: tuple[BoundField, ...] = ()
     without_sealed: Callable[[Body, Keeps], bytes] = lambda body, keeps: body.raw or b""  # without unreadable reasoning
     settings: Callable[[Body | Mapping[str, Any]], dict[str, str]] = lambda data: {}  # that an answer repeats
+    # the id of the answer whose request its provider compares with this one; empty: it asks for that without one
+    compared_id: Callable[[Body], str | None] = lambda body: None
+    prompt_parts: tuple[str, ...] = ()  # members beside the history that it compares
     hides_models: Callable[[str, bytes], bool] = lambda suffix, raw: False  # names models where nothing reads them
     opening_message: str = ""  # the `type` of the WebSocket message that opens an exchange
     other_messages: frozenset[str] = frozenset()  # the types of those that need no answer and are known to be safe

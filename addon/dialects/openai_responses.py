@@ -33,6 +33,7 @@ _SCALARS = ("previous_response_id", "prompt_cache_key", "safety_identifier", "us
 _NUMBERS = ("temperature", "top_p", "max_output_tokens", "max_tool_calls")
 _HUGE = 1e15  # no setting; an integer of a thousand digits is no float either
 _DIGESTED = ("instructions",)
+_CHANGES = {"model_changed": "model", "tools_changed": "tools", "input_changed": "input"}
 
 
 def _endpoint(method: str, path: str) -> Endpoint | None:
@@ -112,6 +113,26 @@ def _response(response: dict[str, Any]) -> Iterator[Fact]:
     for item in tokens.dicts(response.get("output")):
         yield from _item(item)
     yield from openai.usage(response.get("usage"), "input_tokens", "output_tokens")
+    yield from _diagnosis(tokens.member(response, "prompt_cache_diagnostics"))
+
+
+def _diagnosis(told: dict[str, Any]) -> Iterator[Fact]:
+    """
+    Yield what the API found when it compared the request with that of `prompt_cache_options.comparison_response_id`.
+
+    Reasons that are no part of the prompt say nothing about whose request it was. Source: the types of OpenAI's SDK.
+    """
+    reason = str(told.get("reason"))
+    if told.get("type") == "cache_hit" or (told.get("type") == "cache_miss" and reason in _CHANGES):
+        yield Fact("compared", _CHANGES.get(reason, "same"), "body prompt_cache_diagnostics")
+
+
+def _compared_id(body: Body) -> str | None:
+    asked = body.get("prompt_cache_options")
+    if not isinstance(asked, dict):
+        return None
+    named = asked.get("comparison_response_id")
+    return named if isinstance(named, str) else ""
 
 
 def _settings_of(data: Body | Mapping[str, Any]) -> dict[str, str]:
@@ -261,6 +282,8 @@ DIALECT = Dialect(
     bound_fields=openai.BOUND_FIELDS,
     without_sealed=_without_sealed,
     settings=_settings_of,
+    compared_id=_compared_id,
+    prompt_parts=("instructions", "tools"),
     opening_message="response.create",
     other_messages=frozenset({"response.append", "response.cancel", "response.processed"}),
     read=_read,

@@ -15,7 +15,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import CONTRACT
-from . import form, ids, model, provenance, settings, state, time, tools
+from . import attested, form, ids, lengths, model, provenance, settings, state, time, tools, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,9 @@ DETECTORS: dict[str, Detector] = {
     "shape": Detector(form.shape, frozenset({"shape", "over"}), of_whole=True),
     "framing": Detector(form.framing, frozenset({"framing"})),
     "stray-head": Detector(form.stray_head, frozenset({"stray", "over"}), needs_no_standing=True),
-    "disorder": Detector(state.disorder, frozenset({"disorder", "over"}), needs_no_standing=True),
+    "disorder": Detector(
+        state.disorder, frozenset({"disorder", "over"}), needs_no_standing=True, doubts="prompt-length"
+    ),
     "created": Detector(time.created, frozenset({"date", "created"}), doubts="duplicate"),
     "took": Detector(time.took, frozenset({"took"})),
     "age": Detector(time.age, frozenset({"kept", "age"})),
@@ -60,6 +62,12 @@ DETECTORS: dict[str, Detector] = {
     "model": Detector(model.other_model, frozenset({"model"})),
     "tool-name": Detector(tools.unoffered, frozenset({"tool"})),
     "same-text": Detector(provenance.same_text, frozenset({"text", "over"})),
+    "prompt-length": Detector(lengths.prompt, frozenset({"usage"}), doubts="disorder"),
+    "cached-tokens": Detector(lengths.cached, frozenset({"usage"})),
+    "answer-length": Detector(lengths.answer, frozenset({"usage", "over"})),
+    "words": Detector(words.foreign, frozenset({"text", "calls", "over"})),
+    "attested": Detector(attested.compared, frozenset({"id", "compared", "over"})),
+    "bound": Detector(attested.bound, frozenset({"token", "bound"})),
     "results": Detector(provenance.results, frozenset({"over"}), doubts="tool-call"),
 }
 # `Watch` gives a detector facts of its kinds only; none reads `loose`, which bounds the reach of an echo, see `verdict`

@@ -9,6 +9,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 
 FindingStrength = Literal["proof", "strong", "weak"]
+UNKNOWN = "unknown"  # the victim of a finding that names none
 _SHOWN = 160  # characters of a value that came from outside
 
 
@@ -31,7 +32,7 @@ def finding(
         where=fact.where,
         expected=shown(expected),
         received=shown(received or str(fact.value)),
-        victim=victim.exchange if victim else "unknown",
+        victim=victim.exchange if victim else UNKNOWN,
         disputed=disputed,
         victim_session=victim.affinity if victim else "",
     )

@@ -1,0 +1,104 @@
+"""Detectors of lengths: counted tokens that the request, or the answer's text, cannot have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...ledger import Entry
+from ...values.answer import Fact, Usage
+from ...values.decision import Finding
+from ..detector_context import DetectorContext
+from ..host_habits import RUN_STRONG
+from ..recent import UNSEEN
+from .finding import FindingStrength, finding
+
+FAMILY = "length"
+_PER_TOKEN, _SHORT = 4.0, 200  # times the usual characters for each token, and characters more, that no answer has
+
+
+def prompt(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+    """
+    A prompt of another length than the request's: strong where exactly one concurrent exchange explains it.
+
+    Tools that run at the provider add to the count, so that requests with them are not judged.
+    """
+    count = _count(ctx, fact)
+    mine = ctx.record.lengths
+    if not count or mine is None:
+        return
+    ctx.prompt_tokens = count
+    rule = f"prompt-length {ctx.record.model[:128]}"
+    if mine.allows(count):
+        if mine.tolerance:
+            ctx.kept.add(rule)
+        return
+    if ctx.cached or ctx.request is None or ctx.request.has_media or ctx.request.tools is None:
+        return
+    other = _explaining(ctx, count)
+    standing = ctx.broke(rule, now, found=ctx.swap_note(other), explained=other is not None, misdelivery=True)
+    if standing.void:
+        return
+    counts = other is not None and ctx.swapped_once(rule, other)
+    strength: FindingStrength = "strong" if counts else "weak"
+    expected = f"about {mine.tokens:.0f} tokens"
+    yield finding("prompt-length", FAMILY, strength, _shown(f"{count} tokens"), expected, other)
+
+
+def _count(ctx: DetectorContext, fact: Fact) -> int:
+    """Return how long the prompt is by *fact*, 0 where it does not say so, or an earlier fact of the answer did."""
+    usage = fact.value
+    if not isinstance(usage, Usage) or ctx.prompt_tokens or ctx.status >= 400 or not ctx.record.generation:
+        return 0
+    return usage.prompt
+
+
+def _explaining(ctx: DetectorContext, count: int) -> Entry | None:
+    """Return the one concurrent exchange whose prompt is *count* tokens long."""
+    found = {live.entry.exchange: live.entry for live in ctx.concurrent() if live.lengths and live.lengths.fits(count)}
+    if any(ctx.asked_alike(entry) for entry in found.values()):
+        return None
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def cached(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+    """Tokens from a cache that reach into a last turn which was never sent before."""
+    usage, request, lengths = fact.value, ctx.request, ctx.record.lengths
+    if not isinstance(usage, Usage) or not usage.cached or request is None or lengths is None or ctx.memory is None:
+        return
+    if ctx.status >= 400 or not ctx.record.generation or ctx.cached or not lengths.per_byte:
+        return
+    if request.size < UNSEEN or request.has_media or ctx.memory.sent_before(ctx.entry, request):
+        return
+    least = int(lengths.per_byte * request.last_turn_size)
+    if request.last_turn_size < UNSEEN or usage.prompt - usage.cached >= least:
+        ctx.kept.add("cached-tokens")
+        return
+    yield from _judged(ctx, "cached-tokens", f"{usage.cached} of {usage.prompt} tokens", f"{least} of them new", now)
+
+
+def answer(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+    """More text than the counted tokens can be: the count at the end of a stream is another answer's."""
+    if isinstance(fact.value, Usage):
+        ctx.answer_tokens = fact.value.completion
+        return
+    usual = ctx.record.lengths.per_token if ctx.record.lengths else 0.0
+    characters = sum(map(len, ctx.said))
+    if fact.kind != "over" or not ctx.answer_tokens or not usual or not characters:
+        return
+    if ctx.status >= 400 or not ctx.record.generation or ctx.cached:
+        return
+    if characters <= _PER_TOKEN * usual * ctx.answer_tokens + _SHORT:
+        ctx.kept.add("answer-length")
+        return
+    yield from _judged(ctx, "answer-length", f"{ctx.answer_tokens} tokens", f"about {characters / usual:.0f}", now)
+
+
+def _judged(ctx: DetectorContext, rule: str, told: str, expected: str, now: float) -> Iterator[Finding]:
+    standing = ctx.broke(rule, now, misdelivery=True)
+    if not standing.void:
+        strength: FindingStrength = "strong" if standing.suspects(RUN_STRONG) else "weak"
+        yield finding(rule, FAMILY, strength, _shown(told), expected)
+
+
+def _shown(told: str) -> Fact:
+    return Fact("usage", told, "usage")

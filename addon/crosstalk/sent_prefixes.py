@@ -1,0 +1,109 @@
+"""
+What a request holds that the next turn of its conversation repeats, by digests; and the request of each answer's id.
+
+Some providers compare a request with the one whose answer it names, and say where the two differ. Where ours do not
+differ, the answer was given to another request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+from blake3 import blake3
+
+from ..bounded import BoundedMap
+from ..frozen import dataclass
+from ..ledger import Entry
+from .request_summary import RequestSummary
+
+_KNOWN = 10_000  # answers
+_BESIDE = 16  # concurrent exchanges of one answer
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+# Marks of a cache move from turn to turn, and are no part of a prompt. Within a text, their quotes would be escaped.
+_MARK = re.compile(rb',?\s*"(?:cache_control|prompt_cache_breakpoint)":\s*(?:\{[^{}]*\}|null)')
+_TEXT = re.compile(rb'(\{"role":"\w+","content":)("(?:[^"\\]|\\.)*")\}', re.DOTALL)
+
+
+class Prefix(msgspec.Struct, frozen=True, array_like=True):
+    """*parts*: member beside the history → digest; *messages* of the history, and the *digest* of them all."""
+
+    parts: dict[str, bytes]
+    messages: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that was answered: its *entry*, its *prefix*, and the exchanges that were under way *beside* it."""
+
+    entry: Entry
+    prefix: Prefix
+    beside: tuple[Entry, ...]
+
+
+class SentPrefixes:
+    """The answered requests by host and id of the answer, and by exchange; the least recently used are forgotten."""
+
+    def __init__(self) -> None:
+        self._by_answer: BoundedMap[tuple[str, str], Answered] = BoundedMap(_KNOWN)
+        self._by_exchange: BoundedMap[str, Answered] = BoundedMap(_KNOWN)
+
+    def note(self, host: str, answer: str, entry: Entry, request: RequestSummary, beside: Sequence[Entry]) -> None:
+        """Note that *answer* is the id of the answer to *request*."""
+        prefix = prefix_of(request)
+        if prefix is not None:
+            told = Answered(entry, prefix, tuple(beside[:_BESIDE]))
+            self._by_answer[host, answer] = self._by_exchange[entry.exchange] = told
+
+    def of_answer(self, host: str, answer: str) -> Answered | None:
+        """Return the request whose answer has the id *answer* at *host*."""
+        return self._by_answer.get((host, answer))
+
+    def of_exchange(self, exchange: str) -> Answered | None:
+        """Return the request of *exchange*."""
+        return self._by_exchange.get(exchange)
+
+
+def prefix_of(request: RequestSummary) -> Prefix | None:
+    """Return what *request* holds; None where its history cannot be read."""
+    messages = _messages(request)
+    if messages is None:
+        return None
+    return Prefix({name: _digest(raw) for name, raw in request.parts()}, len(messages), _digest_of_all(messages))
+
+
+def repeats(request: RequestSummary, prefix: Prefix, part: str, *, messages: int | None = None) -> bool:
+    """
+    Whether *request* repeats *part* of *prefix*: a member, or, where it is the empty string, the history and all else.
+
+    *messages*: how many messages the history of *prefix* must have.
+    """
+    parts = {name: _digest(raw) for name, raw in request.parts()}
+    if part:
+        return part in prefix.parts and parts.get(part) == prefix.parts[part]
+    known = _messages(request) or []
+    if prefix.messages >= len(known) or messages not in (None, prefix.messages):
+        return False
+    return parts == prefix.parts and _digest_of_all(known[: prefix.messages]) == prefix.digest
+
+
+def _messages(request: RequestSummary) -> list[msgspec.Raw] | None:
+    try:
+        return _ITEMS.decode(request.history)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def _digest_of_all(messages: Sequence[msgspec.Raw]) -> bytes:
+    return blake3(b"".join(_digest(bytes(each)) for each in messages)).digest(16)
+
+
+def _digest(raw: bytes) -> bytes:
+    """Return a digest of JSON without marks of a cache; a message's text is the list of one part that it stands for."""
+    if b'_control":' in raw or b'_breakpoint":' in raw:
+        raw = _MARK.sub(b"", raw)
+    if raw.startswith(b'{"role":') and (found := _TEXT.fullmatch(raw)):
+        raw = found[1] + b'[{"type":"text","text":' + found[2] + b"}]}"
+    return blake3(raw).digest(16)

@@ -1,0 +1,175 @@
+"""What a provider says one turn later: whose request an answer was given to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from patchbay.values.answer import Fact
+from patchbay.values.decision import Verdict
+
+from ..world import Line, World
+
+SYSTEM = [{"type": "text", "text": "You are a helper.", "cache_control": {"type": "ephemeral"}}]
+
+
+def user(text: str, *, marked: bool = False) -> dict[str, Any]:
+    mark = {"cache_control": {"type": "ephemeral"}} if marked else {}
+    return {"role": "user", "content": [{"type": "text", "text": text, **mark}]}
+
+
+def asked(world: World, name: str, *turns: dict[str, Any], previous: str | None = None, **more: Any) -> Line:
+    messages = [user(f"first of {name}"), *turns]
+    return world.send(messages=messages, system=SYSTEM, diagnostics={"previous_message_id": previous}, **more)
+
+
+def answered(world: World, line: Line, answer: str, *facts: Fact) -> Verdict:
+    for fact in (Fact("id", answer, "body id"), *facts):
+        line.watch.see(fact, 200, world.now)
+    line.watch.end(world.now)
+    line.watch.judgement.told = line.verdict()
+    return line.verdict()
+
+
+def said(*turns: str) -> list[dict[str, Any]]:
+    return [{"role": "assistant", "content": [{"type": "text", "text": turns[0]}]}, user("go on", marked=True)]
+
+
+def known(answers: int = 8, stream: bool = False) -> World:
+    """Return a world whose host compared so many turns, and found no difference."""
+    world = World("none", "anthropic", stream, 1)
+    for number in range(answers):
+        first = asked(world, f"warm {number}")
+        answered(world, first, f"msg_{number:020}")
+        second = asked(world, f"warm {number}", *said("yes"), previous=f"msg_{number:020}")
+        answered(world, second, f"msg_x{number:020}", Fact("compared", "same", "body diagnostics"))
+    return world
+
+
+def pair(world: World) -> tuple[Line, Line]:
+    """Return two first turns that were under way at once, each with the answer of the other."""
+    one, two = asked(world, "one"), asked(world, "two")
+    answered(world, one, "msg_of_two_00000000")
+    answered(world, two, "msg_of_one_00000000")
+    return one, two
+
+
+def test_an_answer_whose_request_the_next_turn_extends_is_ours() -> None:
+    world = known(0)
+    first = asked(world, "one")
+    before = answered(world, first, "msg_of_one_00000000")
+    later = asked(world, "one", *said("yes"), previous="msg_of_one_00000000")
+    answered(world, later, "msg_next_0000000000", Fact("compared", "same", "body diagnostics"))
+
+    assert before.kind == "unverifiable"
+    assert (first.verdict().kind, first.verdict().echo) == ("clean", "attested")
+    (change,) = world.memory.late.amendments(f"x{later.number}")
+    assert (change.exchange, change.was, change.verdict) == (f"x{first.number}", "unverifiable", "clean")
+    assert world.memory.late.amendments(f"x{later.number}") == []
+
+
+@pytest.mark.parametrize("what", ["messages", "system", "tools", "model"])
+def test_a_difference_in_what_is_the_same_says_that_the_answer_was_another_s(what: str) -> None:
+    world = known()
+    one, two = pair(world)
+    later = asked(world, "one", *said("yes"), previous="msg_of_two_00000000")
+    answered(world, later, "msg_next_0000000000", Fact("compared", what, "body diagnostics"))
+
+    assert one.verdict().kind == "suspect"
+    assert one.verdict().victim == f"x{two.number}"
+    assert later.verdict().kind == two.verdict().kind == "unverifiable"
+
+
+@pytest.mark.parametrize(("what", "changed"), [
+    ("messages", {"messages": [user("first of one, edited"), *said("yes")]}),
+    ("messages", {"messages": [user("first of one")]}),
+    ("messages", {"system": [{"type": "text", "text": "You are another."}]}),
+    ("system", {"system": [{"type": "text", "text": "You are another."}]}),
+    ("tools", {"tools": ("shell",)}),
+    ("model", {"model": "sim-small"}),
+])  # fmt: skip
+def test_what_the_client_changed_itself_is_no_finding(what: str, changed: dict[str, Any]) -> None:
+    world = known()
+    one, _ = pair(world)
+    asks = {"messages": [user("first of one"), *said("yes")], "system": SYSTEM,
+            "diagnostics": {"previous_message_id": "msg_of_two_00000000"}} | changed  # fmt: skip
+    later = world.send(**asks)
+    answered(world, later, "msg_next_0000000000", Fact("compared", what, "body diagnostics"))
+
+    assert one.verdict().findings == ()
+
+
+def test_marks_of_a_cache_and_the_form_of_a_text_are_no_difference() -> None:
+    world = known()
+    one, two = asked(world, "one", {"role": "user", "content": "plain"}), asked(world, "two")
+    answered(world, one, "msg_of_two_00000000")
+    answered(world, two, "msg_of_one_00000000")
+    later = asked(world, "one", user("plain", marked=True), *said("yes"), previous="msg_of_two_00000000")
+    answered(world, later, "msg_next_0000000000", Fact("compared", "messages", "body diagnostics"))
+
+    assert one.verdict().kind == "suspect"
+
+
+def test_both_of_a_swap_are_found_though_the_first_breaks_the_rule() -> None:
+    world = known()
+    one, two = pair(world)
+    for name, answer in (("one", "msg_of_two_00000000"), ("two", "msg_of_one_00000000")):
+        later = asked(world, name, *said("yes"), previous=answer)
+        answered(world, later, f"msg_next_{name}_00000", Fact("compared", "messages", "body diagnostics"))
+
+    assert (one.verdict().kind, one.verdict().victim) == ("suspect", f"x{two.number}")
+    assert (two.verdict().kind, two.verdict().victim) == ("suspect", f"x{one.number}")
+
+
+def test_of_several_under_way_the_one_that_is_attested_too_is_the_victim() -> None:
+    world = known(16)
+    lines = {name: asked(world, name) for name in ("one", "two", "three", "four")}
+    got = {"one": "two", "two": "one", "three": "three", "four": "four"}
+    for name, line in lines.items():
+        answered(world, line, f"msg_of_{got[name]}_0000000")
+    for name in ("one", "two"):
+        later = asked(world, name, *said("yes"), previous=f"msg_of_{got[name]}_0000000")
+        answered(world, later, f"msg_next_{name}_00000", Fact("compared", "messages", "body diagnostics"))
+
+    assert lines["one"].verdict().victim == f"x{lines['two'].number}"
+    assert lines["two"].verdict().victim == f"x{lines['one'].number}"
+
+
+def test_at_another_account_nothing_is_compared() -> None:
+    world = known()
+    one, _ = pair(world)
+    later = asked(world, "one", *said("yes"), previous="msg_of_two_00000000")
+    later.watch._ctx.entry = later.watch._ctx.entry.__class__("other", account="b")
+    answered(world, later, "msg_next_0000000000", Fact("compared", "messages", "body diagnostics"))
+
+    assert one.verdict().findings == ()
+
+
+def test_a_host_that_finds_differences_everywhere_is_suspected_once() -> None:
+    world = known()
+    kinds = []
+    for number in range(30):
+        first, other = asked(world, f"n {number}"), asked(world, f"m {number}")
+        answered(world, first, f"msg_a{number:019}")
+        answered(world, other, f"msg_b{number:019}")
+        later = asked(world, f"n {number}", *said("yes"), previous=f"msg_a{number:019}")
+        answered(world, later, f"msg_c{number:019}", Fact("compared", "messages", "body diagnostics"))
+        kinds.append(first.verdict().kind)
+
+    assert kinds.count("suspect") == 1
+    assert "crosstalk" not in kinds
+
+
+def test_reasoning_that_is_bound_to_another_conversation_says_so_too() -> None:
+    world = known()
+    one, two = asked(world, "one"), asked(world, "two")
+    answered(world, one, "msg_of_two_00000000", Fact("token", "sealed-by-two", "signature"))
+    answered(world, two, "msg_of_one_00000000", Fact("token", "sealed-by-one", "signature"))
+    thought = {"role": "assistant", "content": [{"type": "thinking", "thinking": "", "signature": "sealed-by-two"}]}
+    later = asked(world, "one", thought, user("go on"), previous="msg_of_two_00000000")
+    for number in range(8):
+        later.watch._ctx.memory.habits.kept("http://host", "bound", world.now)  # type: ignore[union-attr]
+    answered(world, later, "msg_next_0000000000", Fact("bound", ((1, 0),), "body input_transformations"))
+
+    assert (one.verdict().kind, one.verdict().victim) == ("suspect", f"x{two.number}")

@@ -20,7 +20,7 @@ from .frozen import dataclass
 from .keyed import derive, digest, tag
 from .ledger import Entry, Ledger
 from .values import header_names
-from .values.account import Provider
+from .values.account import METADATA, Provider
 from .values.http import Headers
 
 PREFIX = "pb1-"
@@ -38,6 +38,8 @@ _ENGINE_PREFIXES = ("chatcmpl-", "cmpl-", "resp_", "resp-", "msg_", "embd-")
 _CUT = 20  # characters of an id that must be left of it to be taken for that id, cut off
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FIELD = re.compile(r"\{(\w+)\}")
+_REPEATING = "/responses"  # the endpoint whose answers repeat the request's metadata
+_MOST_METADATA = 16  # entries; https://platform.openai.com/docs/api-reference/responses/create
 _BLANK = frozenset({"", "-", "null", "none", "undefined", "unknown", "0"})
 _CLIENT_ID_HEADERS = frozenset(
     "x-request-id x-client-request-id x-correlation-id request-id x-ms-client-request-id x-litellm-call-id"
@@ -201,11 +203,20 @@ class Stamps:
     sent: frozenset[str] = frozenset()
 
 
-def stamps(provider: Provider, headers: Headers, body: Body, *, request_id: str, at: str = "", **others: str) -> Stamps:
+def stamps(
+    provider: Provider,
+    headers: Headers,
+    body: Body,
+    *,
+    request_id: str,
+    at: str = "",
+    in_metadata: bool = True,
+    **others: str,
+) -> Stamps:
     """
     Return the stamps that *provider* wants on a request for *at* (`/chat/completions`) with *headers* and *body*.
 
-    *others* are the fields of templates besides *request_id*: request_guid, session_id, thread_id, model_id. A header
+    *in_metadata*: the upstream takes one there. *others* are the fields of templates besides *request_id*: request_guid, session_id, thread_id, model_id. A header
     or a member that the client sent itself is left alone; a template one of whose fields is empty is left out.
     """
     fields, stamp = {"request_id": request_id, **others}, provider.stamp
@@ -219,6 +230,8 @@ def stamps(provider: Provider, headers: Headers, body: Body, *, request_id: str,
     members: dict[str, object] = {}
     if stamp.body and body.is_object and (not stamp.body_paths or at in stamp.body_paths):
         members = {name: value for name, value in _rendered(stamp.body, fields) if _member(body, name) is None}
+    if METADATA in provider.echo.body and in_metadata and at == _REPEATING and _has_room(body):
+        members[METADATA] = request_id
     went = {name.lower(): value for name, value in added}
 
     def wire(name: str) -> str | None:  # a header as it goes up
@@ -231,6 +244,14 @@ def stamps(provider: Provider, headers: Headers, body: Body, *, request_id: str,
         client_id=_client_id(headers, body, provider),
         sent=_client_ids(headers, body, provider),
     )
+
+
+def _has_room(body: Body) -> bool:
+    """Whether a member can be added to the metadata of *body*: an object, or none yet."""
+    if not body.is_object or _member(body, METADATA) is not None:
+        return False
+    metadata = body.get("metadata")
+    return metadata is None or (isinstance(metadata, dict) and len(metadata) < _MOST_METADATA)
 
 
 def _rendered(templates: Mapping[str, str], fields: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -257,6 +278,8 @@ def _expected(
     headers = {f"header {name}": wire(name) for name in map(str.lower, provider.echo.headers)}
     went = {place: (value or "").strip() for place, value in headers.items()}
     for name in provider.echo.body:
+        if name == METADATA and name not in members:
+            continue  # nothing comes back that did not go up there
         value = members.get(name, _member(body, name))
         went[f"body {name}"] = str(value).strip() if isinstance(value, str | int) else ""
     # A place that was left out is answered from another one: `request_id` in the body of an answer to a request that

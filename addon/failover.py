@@ -147,8 +147,9 @@ def exhausted(exchange: Exchange, bounds: FailoverSettings, now: float) -> tuple
         return "upstream_slow", "the upstream may still be working on the request"
     if attempt.reached and not exchange.repeatable:
         return "not_repeatable", "the request may have been carried out and must not be sent twice"
-    # a second attempt at the home is free, and so is the one without what another account sealed
-    if len(exchange.attempts) - bool(exchange.retry_home) - len(exchange.unsealed) >= bounds.attempts:
+    # a second attempt at the home is free, and so is the one without what another account sealed, or without our id
+    free = bool(exchange.retry_home) + len(exchange.unsealed) + exchange.unstamped
+    if len(exchange.attempts) - free >= bounds.attempts:
         return "attempts_exhausted", f"{bounds.attempts} attempts failed, and failover.attempts allows no more"
     if now - exchange.opened > bounds.timeout:
         return "time_exhausted", f"there was no answer within the {bounds.timeout:g} seconds of failover.timeout"

@@ -19,12 +19,14 @@ from .frozen import replace
 from .identity.identify import Identifier
 from .identity.signals import names_one
 from .settings.settings import Config
-from .values.account import Stamp
+from .values.account import METADATA, Stamp
 from .values.decision import Edit
 from .values.http import Headers
 
 UNNAMED = 1000  # models without an entry in `model_ids` that are remembered as reported
 _UNSTAMPED = Stamp(patchbay_headers=False)
+# Codex's own backend refused `metadata` in September 2026: github.com/router-for-me/CLIProxyAPI/issues/1028
+_CODEX = "/backend-api/codex"
 
 
 class RequestEditor:
@@ -32,7 +34,7 @@ class RequestEditor:
     Edits the requests of one configuration.
 
     `unnamed` is called once for each provider and model whose requests lack the model's id, because `model_ids` does
-    not name it.
+    not name it; `unstamped` with the provider of each upstream that refuses our id in the metadata, once.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class RequestEditor:
         self._unnamed: BoundedMap[tuple[str, str], None] = BoundedMap(UNNAMED)
         # conversations, by client, of which an account refused what others sealed
         self._unsealed: BoundedMap[tuple[bytes, str, str], None] = BoundedMap(config.sessions.limit)
+        self._no_metadata: BoundedMap[str, None] = BoundedMap(UNNAMED)  # upstreams that refuse it
+        self.unstamped: Callable[[str], None] = lambda provider: None
         self.unnamed: Callable[[str, str], None] = lambda provider, model: None
 
     def reload(self, config: Config) -> None:
@@ -93,6 +97,7 @@ class RequestEditor:
             request_id=request_id,
             request_guid=self._mint.guid(request_id) if provider.stamp.uses("request_guid") else "",
             at=request.endpoint.suffix,
+            in_metadata=not account.base_path.startswith(_CODEX) and str(lease.origin) not in self._no_metadata,
             session_id=session_id,
             thread_id=correlation.session_id(self._session_key, thread, account.id) if thread else "",
             model_id=self._model_id(lease),
@@ -140,6 +145,24 @@ class RequestEditor:
         if account_bound.unsealed(exchange.request.body, lambda sealed: False) == exchange.request.body.raw:
             return False
         self._unseal(exchange, account)
+        return True
+
+    def unstamps(self, exchange: Exchange, attempt: Attempt) -> bool:
+        """
+        Whether *attempt* was refused for our id in its metadata, and may be made again without it.
+
+        No later request to that upstream carries it.
+        """
+        lease, upstream = attempt.lease, str(attempt.lease.origin)
+        if METADATA not in lease.edit.body or "metadata" not in attempt.complaint.lower():
+            return False
+        if upstream not in self._no_metadata:
+            self._no_metadata[upstream] = None
+            self.unstamped(lease.account.provider.name)
+        if exchange.unstamped or exchange.socket_lease is not None or not exchange.repeatable:
+            return False
+        exchange.unstamped = True
+        exchange.may_retry.add(lease.account.id)
         return True
 
     def _unseal(self, exchange: Exchange, account: str) -> None:

@@ -410,12 +410,16 @@ class Router:
             attempt.lacks = attempt.error = lacks
         self._finish(exchange, attempt, outcome, now)
         moves = outcome.kind in failover.MOVABLE or (
-            held and outcome.kind == "request" and self.editor.unseals(exchange, attempt)
+            held and outcome.kind == "request" and self._may_mend(exchange, attempt)
         )
         if held and moves:
             return "next"
         exchange.first_byte = now if exchange.first_byte is None else exchange.first_byte
         return "deliver"
+
+    def _may_mend(self, exchange: Exchange, attempt: Attempt) -> bool:
+        """Whether *attempt* was refused for something that its request can do without."""
+        return self.editor.unseals(exchange, attempt) or self.editor.unstamps(exchange, attempt)
 
     def _failure(self, exchange: Exchange, attempt: Attempt, failure: Failure, now: float) -> Reaction:
         step = failover.after_failure(exchange, attempt, failure, self.config.failover)

@@ -458,7 +458,9 @@ class Patchbay:
         fields.on(response.headers)
         if response_head.streams(fields, response.status_code, driver):
             response.stream = driver.streaming = True
-            if self._router().config.crosstalk.reaction != "observe" and response_head.is_events(fields):
+            events = response_head.is_events(fields)
+            driver.takes_off = driver.takes_off and events
+            if events and (driver.takes_off or self._router().config.crosstalk.reaction != "observe"):
                 driver.event_buffer = EventBuffer()
 
     @_closed_on_failure

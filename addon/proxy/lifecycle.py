@@ -230,6 +230,7 @@ class Lifecycle:
         log.amended = alarms.amended
         context = self._context(router, log, alarms)
         router.editor.unnamed = self._warn_of_model
+        router.editor.unstamped = _warn_of_metadata
         router.changed = store.soon
         router.state.leaked = incidents.leaked
         self._terminal.attach(router)
@@ -272,6 +273,12 @@ class Lifecycle:
     def _warn_of_model(self, provider: str, model: str) -> None:
         name = ascii(self._keys.scrub(model.encode("utf-8", "replace")).decode()[:64])
         logger.warning("provider %s: model_ids has no entry for %s: its requests carry no model id", provider, name)
+
+
+def _warn_of_metadata(provider: str) -> None:
+    logger.warning(
+        "provider %s: its upstream refuses `metadata`, so `echo: metadata` cannot check its answers", provider
+    )
 
 
 def _random_bytes() -> Callable[[int], bytes]:

@@ -20,6 +20,7 @@ Commands = Generator[commands.Command, Any, None]
 _END_WITH = "patchbay_ending"
 _END_BEHIND = "patchbay_last"
 _PING = "patchbay_ping"
+_INSTEAD = "patchbay_instead"
 _READ = 1 << 16  # bytes that mitmproxy reads at once
 _SLICE = 4096  # bytes that are parsed at once
 _SPELL = 0.002  # seconds of work before a pause for others
@@ -38,6 +39,11 @@ def end_with(message: WebSocketMessage, code: int, reason: str) -> None:
 def end_behind(message: WebSocketMessage, code: int, reason: str) -> None:
     """In the hook of *message*, close its WebSocket right behind it, with *code* and *reason* for the client alone."""
     vars(message)[_END_BEHIND] = code, reason
+
+
+def send_instead(message: WebSocketMessage, content: bytes) -> None:
+    """In the hook of *message*, let the other end get *content* in the place of what the flow holds."""
+    vars(message)[_INSTEAD] = content
 
 
 def closing(flow: http.HTTPFlow, code: int, reason: str) -> websocket.WebSocketMessageInjected:
@@ -229,7 +235,7 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
             yield from self._end(wsproto.events.CloseConnection(*ending), message.from_client)
             return
         if not message.dropped:
-            for event in cut(message.content):
+            for event in cut(vars(message).get(_INSTEAD, message.content)):
                 yield from _sent(target, event)
         if last := vars(message).get(_END_BEHIND):
             yield from self._close_both(*last)

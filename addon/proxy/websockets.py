@@ -27,14 +27,16 @@ from ..clients import GONE
 from ..exchange import Exchange
 from ..frozen import dataclass
 from ..replacement import CROSSTALK, replacement
+from ..returned_stamps import without_stamp
 from ..settings.settings import Config
+from ..values.account import METADATA
 from ..values.answer import Failure, Head, Message
 from ..values.decision import Decision, Refusal, Wait
 from ..values.http import Headers, Request
 from . import flow_metadata, flow_record
 from .client_connections import proxyserver
 from .exchange_driver import DriverContext, ExchangeDriver
-from .websocket_layer import closing, end_behind, end_with, ping
+from .websocket_layer import closing, end_behind, end_with, ping, send_instead
 
 logger = logging.getLogger(__name__)
 
@@ -335,6 +337,8 @@ class WebSocketDriver:
                 return
             router.answered(exchange, Head(200, Headers()), now)
         reaction = router.answered(exchange, Message(message.content), now)
+        if METADATA in attempt.lease.account.provider.echo.body and not self._driver.shadow:
+            send_instead(message, without_stamp(message.content))
         if attempt.alarm:
             self._context.alarm(self.flow, exchange)
         if reaction == "cut" and not self._driver.shadow:

@@ -12,9 +12,11 @@ from .. import secret_patterns
 from ..dialects import FAMILIES
 from ..frozen import dataclass
 from ..values.account import (
+    METADATA,
     Account,
     CredentialHeader,
     Depth,
+    Echo,
     ErrorRule,
     LoginFile,
     Models,
@@ -133,6 +135,13 @@ ECHO = Section(
 )
 
 
+def _echo(setting: Setting) -> dict[str, Any]:
+    return {_METADATA(setting): True}
+
+
+_METADATA = yaml_document.one_of("metadata")
+
+
 def _error_rule(setting: Setting, values: dict[str, Any]) -> ErrorRule:
     if not {"status", "contains"} & setting.members().keys():
         raise setting.wrong("must say which errors it is about: status, contains, or both")
@@ -161,7 +170,7 @@ PROVIDER = Section(
         "base_url": syntax.base_url,
         "credential": syntax.CREDENTIAL,
         "stamp": STAMP,
-        "echo": ECHO,
+        "echo": Either(_echo, ECHO),
         "timeouts": TIMEOUTS,
         "slots": yaml_document.whole(0, 10_000),
         "serialize": SERIALIZE,
@@ -404,13 +413,19 @@ def _provider_entry(name: str, setting: Setting, values: dict[str, Any]) -> _Pro
         name=name,
         base_url=url.text if url else "",
         stamp=replace(base.provider.stamp, **values.get("stamp", {})),
-        echo=replace(base.provider.echo, **values.get("echo", {})),
+        echo=_echo_of(base.provider.echo, values.get("echo", {})),
         timeouts=replace(base.provider.timeouts, **values.get("timeouts", {})),
         error_rules=tuple(values.get("error_rules", ())) + base.provider.error_rules,
         **{key: value for key, value in values.items() if key not in _MERGED},
     )
     _check_header_of_key(setting, provider)
     return _ProviderEntry(provider, url, stated="base_url" in stated or base.stated)
+
+
+def _echo_of(preset: Echo, stated: dict[str, Any]) -> Echo:
+    return (
+        replace(preset, body={**preset.body, METADATA: "body"}) if "metadata" in stated else replace(preset, **stated)
+    )
 
 
 def _check_header_of_key(setting: Setting, provider: Provider) -> None:

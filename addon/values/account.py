@@ -40,6 +40,11 @@ class Stamp:
         return f"{{{field}}}" in "\n".join((*self.headers.values(), *self.body.values()))
 
 
+# The place of the request id at a provider that repeats the metadata of a request in its answer: added to what the
+# client sends there, and taken out of the answer again.
+METADATA = "metadata.pb"
+
+
 @dataclass(frozen=True, slots=True)
 class Echo:
     """The places where a request id may come back, with the depth of each: which component writes it."""

@@ -168,7 +168,7 @@ def test_reasoning_that_is_bound_to_another_conversation_says_so_too() -> None:
     answered(world, two, "msg_of_one_00000000", Fact("token", "sealed-by-one", "signature"))
     thought = {"role": "assistant", "content": [{"type": "thinking", "thinking": "", "signature": "sealed-by-two"}]}
     later = asked(world, "one", thought, user("go on"), previous="msg_of_two_00000000")
-    for number in range(8):
+    for _ in range(8):
         later.watch._ctx.memory.habits.kept("http://host", "bound", world.now)  # type: ignore[union-attr]
     answered(world, later, "msg_next_0000000000", Fact("bound", ((1, 0),), "body input_transformations"))
 

@@ -67,9 +67,12 @@ def test_a_host_whose_counts_are_not_known_yet_is_not_judged() -> None:
     assert counted(world, small, tokens_of(large)) == ()
 
 
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+
+
 @pytest.mark.parametrize("more", [
     {"tools": [{"type": "web_search"}]},
-    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}]},
+    {"messages": [{"role": "user", "content": [PICTURE]}]},
 ])  # fmt: skip
 def test_what_a_count_does_not_go_by_is_not_judged(more: dict[str, Any]) -> None:
     world = known()

@@ -79,10 +79,12 @@ def test_words_are_numbers_of_no_use_elsewhere() -> None:
 
 
 def test_text_and_its_json_have_the_same_words() -> None:
-    said = 'first\nline "saffron"\tПривет größer 一二三四五 end'
+    said = 'first\nline "saffron"\tgrößer élève 一二三四五 end'
     plain = of_text(said)
 
-    assert plain == of_json(b'"' + said.encode().replace(b"\n", b"\\n").replace(b"\t", b"\\t").replace(b'"', b'\\"') + b'"')
+    assert plain == of_json(
+        b'"' + said.encode().replace(b"\n", b"\\n").replace(b"\t", b"\\t").replace(b'"', b'\\"') + b'"'
+    )
     assert plain == of_json(("".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in said)).encode())
     assert len(of_text("一二三四五")) == 3
     assert of_text("a an the") == frozenset()

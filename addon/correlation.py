@@ -216,8 +216,9 @@ def stamps(
     """
     Return the stamps that *provider* wants on a request for *at* (`/chat/completions`) with *headers* and *body*.
 
-    *in_metadata*: the upstream takes one there. *others* are the fields of templates besides *request_id*: request_guid, session_id, thread_id, model_id. A header
-    or a member that the client sent itself is left alone; a template one of whose fields is empty is left out.
+    *in_metadata*: the upstream takes one there. *others* are the fields of templates besides *request_id*:
+    request_guid, session_id, thread_id, model_id. A header or a member that the client sent itself is left alone; a
+    template one of whose fields is empty is left out.
     """
     fields, stamp = {"request_id": request_id, **others}, provider.stamp
     added = [

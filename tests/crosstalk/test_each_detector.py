@@ -16,9 +16,10 @@ import pytest
 
 from patchbay.crosstalk.detectors import DETECTORS
 from patchbay.crosstalk.host_habits import RUN_AFTER_BREAK
-from patchbay.values.answer import Fact
+from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Finding
 
+from .detectors.test_lengths import tokens_of
 from .world import Line, World
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "crosstalk.md").read_text(encoding="utf-8")
@@ -44,6 +45,7 @@ class Case:
     beside: dict[str, Any] = field(default_factory=dict)
     strength: str = "strong"
     stream: bool = False
+    late: Callable[[World, Line, Line], Line] | None = None  # what is told of an earlier answer: returns its line
 
 
 def _settings(world: World, line: Line, other: Line) -> list[Fact]:
@@ -52,6 +54,53 @@ def _settings(world: World, line: Line, other: Line) -> list[Fact]:
 
 def _results(dialect_call: str) -> list[dict[str, Any]]:
     return [{"role": "tool", "tool_call_id": f"{CALL}{name}", "content": "x"} for name in ("one", dialect_call)]
+
+
+def _long(number: int, words: int) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": " ".join(f"w{number}x{at}" for at in range(words))}]}
+
+
+def _count(line: Line, cached: int = 0, completion: int = 0) -> list[Fact]:
+    return [Fact("usage", Usage(tokens_of(line), completion, cached))]
+
+
+def _cached(world: World, line: Line, other: Line) -> list[Fact]:
+    return _count(line, tokens_of(line))
+
+
+def _turn(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "text", "text": text}]}
+
+
+def _asks(previous: str | None, *texts: str) -> dict[str, Any]:
+    signed = {"role": "assistant", "content": [{"type": "thinking", "thinking": "", "signature": "seal"}]}
+    first, *rest = texts
+    turns = [_turn(first), *[each for text in rest for each in (signed, _turn(text))]]
+    return {"messages": turns, "diagnostics": {"previous_message_id": previous}}
+
+
+def _kept(rule: str, *facts: Fact, cached: int = -1) -> Callable[[World, Line], list[Fact]]:
+    def usual(world: World, line: Line) -> list[Fact]:
+        world.memory.habits.kept("http://host", rule, world.now)
+        return _count(line, cached) if cached >= 0 else list(facts)
+
+    return usual
+
+
+def _swapped_words(world: World, line: Line, other: Line) -> list[Fact]:
+    mine, theirs = (" ".join(f"w{number}x{at}" for at in range(100, 160)) for number in (1, 2))
+    answered(world, other, [Fact("text", mine)])
+    return [Fact("text", theirs)]
+
+
+def _told_later(fact: Fact) -> Callable[[World, Line, Line], Line]:
+    def told(world: World, line: Line, beside: Line) -> Line:
+        earlier = world.send(**_asks(None, "hello"))
+        answered(world, earlier, [Fact("id", "msg_00000000000a1", "body id"), Fact("token", "seal", "signature")])
+        answered(world, world.send(**_asks("msg_00000000000a1", "hello", "go on")), [fact])
+        return earlier
+
+    return told
 
 
 # what each finds, with all others looking on
@@ -87,6 +136,18 @@ CASES: dict[str, Case] = {
     "tool-name": Case(lambda w, a, b: [Fact("tool", "book_flight")], asks={"tools": ("shell",)},
                       beside={"tools": ("book_flight",)}, usual=lambda w, a: [Fact("tool", "shell")]),
     "same-text": Case(lambda w, a, b: [Fact("text", TEXT)]),
+    "prompt-length": Case(lambda w, a, b: _count(b), asks=_long(1, 300), beside=_long(2, 3000),
+                          usual=lambda w, a: _count(a)),
+    "cached-tokens": Case(_cached, asks=_long(1, 600), usual=_kept("cached-tokens", cached=10)),
+    "answer-length": Case(
+        lambda w, a, b: [Fact("usage", Usage(0, 10)), Fact("text", "word " * 1000)],
+        usual=_kept("answer-length", Fact("usage", Usage(0, 10)), Fact("text", "word " * 10)),
+    ),
+    "words": Case(_swapped_words, asks=_long(1, 200), beside=_long(2, 200), usual=_kept("words")),
+    "next-turn": Case(lambda w, a, b: [], dialect="anthropic", usual=_kept("next-turn"),
+                      late=_told_later(Fact("compared", "messages", "body diagnostics"))),
+    "binding": Case(lambda w, a, b: [], dialect="anthropic", usual=_kept("binding"),
+                    late=_told_later(Fact("bound", ((1, 0),), "body input_transformations"))),
     "results": Case(lambda w, a, b: [], asks={"messages": _results("two")}),
 }  # fmt: skip
 
@@ -114,6 +175,8 @@ def struck(case: Case, silent: frozenset[str] = frozenset()) -> tuple[World, tup
     answered(world, second, [Fact("token", f"{CALL}two", "tool")])
     world.silent = silent
     beside, line = world.send(**case.beside), world.send(**case.asks)
+    if case.late is not None:
+        return world, case.late(world, line, beside).verdict().findings
     return world, answered(world, line, case.facts(world, line, beside))
 
 
@@ -135,7 +198,10 @@ def test_each_detector_finds_what_no_other_does(name: str) -> None:
     assert findings(case, frozenset({name})) == []
 
 
-MISDELIVERED = {"disorder", "duplicate", "same-text", "settings", "stray-head"}
+MISDELIVERED = {
+    "disorder", "duplicate", "same-text", "settings", "stray-head", "prompt-length", "cached-tokens", "answer-length",
+    "words", "next-turn", "binding",
+}  # fmt: skip
 
 
 def test_the_page_names_the_rules_that_misdelivery_breaks() -> None:
@@ -144,7 +210,7 @@ def test_the_page_names_the_rules_that_misdelivery_breaks() -> None:
     assert {*re.findall(r"`([a-z-]+)`", named), "disorder"} == MISDELIVERED
 
 
-@pytest.mark.parametrize("name", sorted(DETECTORS.keys() - {"contract", "tag", "results", "stripped"}))
+@pytest.mark.parametrize("name", sorted(DETECTORS.keys() - {"contract", "tag", "results", "stripped", "words"}))
 def test_a_rule_that_misdelivery_breaks_counts_again_after_the_usual_run(name: str) -> None:
     """Another rule must be kept twice as often as before its break: a habit that returns is suspected once."""
     case = CASES[name] if name != "settings" else replace(CASES[name], beside={})

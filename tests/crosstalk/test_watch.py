@@ -550,7 +550,7 @@ def test_standings_of_a_record_are_used_and_new_ones_added() -> None:
 def test_facts_that_no_detector_reads_and_those_after_the_end_have_no_time() -> None:
     watch = Host().send()
 
-    assert tell(watch, Fact("usage"), Fact("content")) == []
+    assert tell(watch, Fact("finish"), Fact("content")) == []
     assert watch.record.seen == []
     tell(watch, WEAK, now=AT + 2)
     tell(watch, Fact("loose", False), now=AT + 3)

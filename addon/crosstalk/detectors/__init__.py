@@ -66,8 +66,8 @@ DETECTORS: dict[str, Detector] = {
     "cached-tokens": Detector(lengths.cached, frozenset({"usage"})),
     "answer-length": Detector(lengths.answer, frozenset({"usage", "over"})),
     "words": Detector(words.foreign, frozenset({"text", "calls", "over"})),
-    "attested": Detector(attested.compared, frozenset({"id", "compared", "over"})),
-    "bound": Detector(attested.bound, frozenset({"token", "bound"})),
+    "next-turn": Detector(attested.compared, frozenset({"id", "compared", "over"})),
+    "binding": Detector(attested.bound, frozenset({"token", "bound"})),
     "results": Detector(provenance.results, frozenset({"over"}), doubts="tool-call"),
 }
 # `Watch` gives a detector facts of its kinds only; none reads `loose`, which bounds the reach of an echo, see `verdict`

@@ -43,10 +43,10 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         if prior.entry.account != ctx.entry.account or prior.entry.exchange == ctx.entry.exchange:
             return
         if value == SAME:
-            ctx.kept.add("attested")
+            ctx.kept.add("next-turn")
             memory.late.attested(prior.entry.exchange, ctx.entry.exchange, now)
         elif sent_prefixes.repeats(request, prior.prefix, "" if value == request.history_name else value):
-            _about(ctx, prior, Fact(fact.kind, f"another {value}", fact.where), "attested", now)
+            _about(ctx, prior, Fact(fact.kind, f"another {value}", fact.where), "next-turn", now)
     yield from ()
 
 
@@ -63,7 +63,7 @@ def bound(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         entry = ctx.ledger.find("signature", _sealed(signature), now)
         prior = memory.sent.of_exchange(entry.exchange) if entry else None
         if prior is not None and sent_prefixes.repeats(request, prior.prefix, "", messages=message):
-            _about(ctx, prior, Fact(fact.kind, "reasoning of another conversation", fact.where), "bound", now)
+            _about(ctx, prior, Fact(fact.kind, "reasoning of another conversation", fact.where), "binding", now)
     yield from ()
 
 

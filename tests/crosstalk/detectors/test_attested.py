@@ -169,7 +169,7 @@ def test_reasoning_that_is_bound_to_another_conversation_says_so_too() -> None:
     thought = {"role": "assistant", "content": [{"type": "thinking", "thinking": "", "signature": "sealed-by-two"}]}
     later = asked(world, "one", thought, user("go on"), previous="msg_of_two_00000000")
     for _ in range(8):
-        later.watch._ctx.memory.habits.kept("http://host", "bound", world.now)  # type: ignore[union-attr]
+        later.watch._ctx.memory.habits.kept("http://host", "binding", world.now)  # type: ignore[union-attr]
     answered(world, later, "msg_next_0000000000", Fact("bound", ((1, 0),), "body input_transformations"))
 
     assert (one.verdict().kind, one.verdict().victim) == ("suspect", f"x{two.number}")

@@ -99,7 +99,7 @@ class Proxy:
     @property
     def journal(self) -> str:
         """Its whole lines about exchanges: one may be on its way."""
-        return "".join(line for line in self._journal() if not _is_account_change(line))
+        return "".join(line for line in self._journal() if not _is_change(line))
 
     @property
     def account_changes(self) -> list[dict[str, Any]]:
@@ -188,6 +188,10 @@ def ended(
 
 def _is_account_change(line: str) -> bool:
     return '"event_type":"account_change"' in line
+
+
+def _is_change(line: str) -> bool:
+    return _is_account_change(line) or '"event_type":"verdict_change"' in line
 
 
 def _started(command: list[str], log_file: Path, env: dict[str, str], *, forked: bool) -> Process:

@@ -23,6 +23,7 @@ from . import echo, render, resources, seals
 from .asking import Asked, Mistake, Turn
 from .cache import PromptCache
 from .control import control
+from .diagnosis import Care, Diagnoses
 from .dialects import DIALECTS
 from .exchange import Exchange, Incoming
 from .keys import credentials
@@ -48,7 +49,8 @@ class Setup:
     *keys*: credential → account. Without *require_key* any or no key will do, and an unknown key is an account by its
     own name. *serves*: the models an account may use, where that is limited. *rejects*: members of a body that are an
     error, as strict providers have it. *every*: whether `request_id` stands in every event of a stream or in the first.
-    *records* is how many requests the truth holds; *bodies* whether with their bodies, which may be large.
+    *care*: how well it compares a request with the one before. *records* is how many requests the truth holds; *bodies*
+    whether with their bodies, which may be large.
     """
 
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -62,6 +64,7 @@ class Setup:
     seed: int = 0
     cache_ttl: float = 300.0
     cache_least: int = 0
+    care: Care = "right"
     records: int = 100_000
     bodies: bool = True
     clock: Callable[[], float] = time.time
@@ -80,6 +83,7 @@ class Provider:
         self.cache = PromptCache(setup.cache_ttl, setup.cache_least)
         self.stored = ResponsesStore()
         self.things = Things()
+        self.diagnoses = Diagnoses(setup.care)
 
     async def __call__(self, exchange: Exchange) -> None:
         path, _ = split(exchange.incoming.target)
@@ -112,6 +116,7 @@ class Provider:
         self.cache.clear()
         self.stored.clear()
         self.things.clear()
+        self.diagnoses.clear()
 
     async def _answer(self, play: Play, exchange: Exchange) -> None:
         for rule in self.rules.striking(play.record):
@@ -240,7 +245,10 @@ class Provider:
         identity = echo.answer_id(play.echo, play.incoming, play.document, minted)
         item = mint("fc_" if tool else "msg_", seed + "item", 40)
         sealed = seals.seal(record.account, seed) if seals.wanted(asked.document) else ""
+        told = self.diagnoses.told(asked, record.account)
         reply = Reply(asked, identity, item, asked.model, text, int(now), usage, tool, stop, sealed, play.echoed())
+        reply = replace(reply, told=told)
+        self.diagnoses.keep(identity, record.account, asked, sealed)
         _write_down(record, reply)
         self._store(reply, record.account)
         return reply

@@ -12,9 +12,10 @@ _START = "gAAAAAB"
 
 
 def wanted(document: Mapping[str, Any]) -> bool:
-    """Whether a Responses request asks for its reasoning in encrypted form."""
-    include = document.get("include")
-    return isinstance(include, list) and "reasoning.encrypted_content" in include
+    """Whether a Responses request asks for its reasoning in encrypted form, or Anthropic's for thinking."""
+    include, thinking = document.get("include"), document.get("thinking")
+    thinks = isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
+    return thinks or (isinstance(include, list) and "reasoning.encrypted_content" in include)
 
 
 def seal(account: str, seed: str) -> str:

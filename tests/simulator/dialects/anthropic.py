@@ -35,26 +35,40 @@ def read(document: Mapping[str, Any], model: str, stream: bool) -> Asked:
 
 
 def whole(reply: Reply) -> dict[str, Any]:
-    content = {**_block(reply), "input": dict(reply.tool.arguments)} if reply.tool else _block(reply, reply.text)
+    said = {**_block(reply), "input": dict(reply.tool.arguments)} if reply.tool else _block(reply, reply.text)
+    content = [{"type": "thinking", "thinking": "", "signature": reply.sealed}, said] if reply.sealed else [said]
     usage = {**_input_usage(reply.usage), "output_tokens": reply.usage.completion}
-    return {**_message(reply), "content": [content], "stop_reason": _stop(reply), "usage": usage}
+    return {**_message(reply), "content": content, "stop_reason": _stop(reply), "usage": usage}
 
 
 def events(reply: Reply) -> list[tuple[str, Any]]:
     usage = {**_input_usage(reply.usage), "output_tokens": 1}
     final = {"stop_reason": _stop(reply), "stop_sequence": None}
     inputs = {name: number for name, number in usage.items() if name.endswith("input_tokens")}
-    counted = {**inputs, "output_tokens": reply.usage.completion}
+    counted, at = {**inputs, "output_tokens": reply.usage.completion}, int(bool(reply.sealed))
     documents: list[dict[str, Any]] = [
         {"type": "message_start", "message": {**_message(reply), "usage": usage}},
-        {"type": "content_block_start", "index": 0, "content_block": _block(reply)},
+        *_thinking(reply),
+        {"type": "content_block_start", "index": at, "content_block": _block(reply)},
         {"type": "ping"},
-        *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in _deltas(reply)),
-        {"type": "content_block_stop", "index": 0},
+        *({"type": "content_block_delta", "index": at, "delta": delta} for delta in _deltas(reply)),
+        {"type": "content_block_stop", "index": at},
         {"type": "message_delta", "delta": final, "usage": counted},
         {"type": "message_stop"},
     ]
     return [(document["type"], document) for document in documents]
+
+
+def _thinking(reply: Reply) -> list[dict[str, Any]]:
+    if not reply.sealed:
+        return []
+    block = {"type": "thinking", "thinking": "", "signature": ""}
+    delta = {"type": "signature_delta", "signature": reply.sealed}
+    return [
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_delta", "index": 0, "delta": delta},
+        {"type": "content_block_stop", "index": 0},
+    ]
 
 
 def failure(error: Mapping[str, Any], number: int, reply: Reply | None) -> tuple[str, Any]:
@@ -82,7 +96,7 @@ def _unmarked(value: Any) -> Any:
 def _message(reply: Reply) -> dict[str, Any]:
     identity = {"id": reply.answer_id} if reply.answer_id else {}
     kind = {"type": "message", "role": "assistant", "model": reply.model, "content": []}
-    return {**identity, **kind, "stop_reason": None, "stop_sequence": None}
+    return {**identity, **kind, "stop_reason": None, "stop_sequence": None, **reply.told}
 
 
 def _block(reply: Reply, text: str = "") -> dict[str, Any]:

@@ -115,6 +115,7 @@ def _response(reply: Reply, status: str) -> dict[str, Any]:
         "model": reply.model,
         "service_tier": "default",
         **settings,
+        **reply.told,
     }
 
 

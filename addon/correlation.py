@@ -193,7 +193,8 @@ class Stamps:
     The stamps of one attempt, and the values that must come back.
 
     *expected*: place (`header x-request-id`, `body request_id`) → the value that must come back there. *sent*: the
-    client's own ids, which may come back too; *client_id*: the one among them that replaces ours.
+    client's own ids, which may come back too; *client_id*: the one among them that replaces ours. *compared*: the id of
+    an earlier answer of the provider's, with whose request it is asked to compare this one.
     """
 
     headers: tuple[tuple[str, str], ...] = ()
@@ -201,6 +202,7 @@ class Stamps:
     expected: Mapping[str, str] = field(default_factory=dict)
     client_id: str = ""
     sent: frozenset[str] = frozenset()
+    compared: str | None = None
 
 
 def stamps(

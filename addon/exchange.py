@@ -246,6 +246,7 @@ def record_of(exchange: Exchange, lease: Lease, stamps: Stamps, now: float) -> A
         dialect=endpoint.dialect,
         suffix=exchange.shown(endpoint.suffix),
         at=Moment(0, now),
+        compared=stamps.compared,
     )
 
 

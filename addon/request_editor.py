@@ -6,25 +6,27 @@ What belongs to another account (encrypted reasoning, turn state) is left out wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from . import account_bound, answer_urls, correlation, upstream_url
+from . import account_bound, answer_urls, correlation, dialects, upstream_url
 from .accounts import models
 from .accounts.lease import Lease
 from .body import Body
 from .bounded import BoundedMap
+from .crosstalk.sent_prefixes import SentPrefixes
 from .dialects.dialect import BoundField
 from .exchange import Attempt, Exchange
 from .frozen import replace
 from .identity.identify import Identifier
 from .identity.signals import names_one
 from .settings.settings import Config
-from .values.account import METADATA, Stamp
+from .values.account import Stamp
 from .values.decision import Edit
 from .values.http import Headers
 
 UNNAMED = 1000  # models without an entry in `model_ids` that are remembered as reported
 _UNSTAMPED = Stamp(patchbay_headers=False)
+_ADDED = frozenset({"metadata", "diagnostics", "prompt_cache_options"})  # members that an upstream may do without
 # Codex's own backend refused `metadata` in September 2026: github.com/router-for-me/CLIProxyAPI/issues/1028
 _CODEX = "/backend-api/codex"
 
@@ -34,7 +36,7 @@ class RequestEditor:
     Edits the requests of one configuration.
 
     `unnamed` is called once for each provider and model whose requests lack the model's id, because `model_ids` does
-    not name it; `unstamped` with the provider of each upstream that refuses our id in the metadata, once.
+    not name it; `unstamped` for each upstream's provider and member of a body that it refuses.
     """
 
     def __init__(
@@ -44,17 +46,20 @@ class RequestEditor:
         mint: correlation.Mint,
         identifier: Identifier,
         random_bytes: Callable[[int], bytes],
+        sent: SentPrefixes,
     ) -> None:
         self._config = config
         self._session_key = session_key
         self._mint = mint
         self._resources = identifier.account_resources
         self._random_bytes = random_bytes
+        self._sent = sent
         self._unnamed: BoundedMap[tuple[str, str], None] = BoundedMap(UNNAMED)
         # conversations, by client, of which an account refused what others sealed
         self._unsealed: BoundedMap[tuple[bytes, str, str], None] = BoundedMap(config.sessions.limit)
-        self._no_metadata: BoundedMap[str, None] = BoundedMap(UNNAMED)  # upstreams that refuse it
-        self.unstamped: Callable[[str], None] = lambda provider: None
+        # upstreams, and members which they refuse
+        self._refused: BoundedMap[tuple[str, str], None] = BoundedMap(UNNAMED)
+        self.unstamped: Callable[[str, str], None] = lambda provider, member: None
         self.unnamed: Callable[[str, str], None] = lambda provider, model: None
 
     def reload(self, config: Config) -> None:
@@ -73,7 +78,10 @@ class RequestEditor:
         session_id = self._session_id(exchange, lease)
         stamps = self._stamps(exchange, lease, request_id, session_id)
         path, renamed = upstream_url.renamed(request, account, lease.model)
-        members = {**stamps.body, **renamed}
+        comparing, previous = self._comparing(exchange, lease)
+        if comparing:
+            stamps = replace(stamps, compared=previous)
+        members = {**stamps.body, **comparing, **renamed}
         ties = self._ties(exchange, lease, now)
         prepared = self._prepared(exchange, lease, ties, now)
         asked = request if prepared is request.body else replace(request, body=prepared)
@@ -97,11 +105,25 @@ class RequestEditor:
             request_id=request_id,
             request_guid=self._mint.guid(request_id) if provider.stamp.uses("request_guid") else "",
             at=request.endpoint.suffix,
-            in_metadata=not account.base_path.startswith(_CODEX) and str(lease.origin) not in self._no_metadata,
+            in_metadata=self._takes(lease, "metadata"),
             session_id=session_id,
             thread_id=correlation.session_id(self._session_key, thread, account.id) if thread else "",
             model_id=self._model_id(lease),
         )
+
+    def _comparing(self, exchange: Exchange, lease: Lease) -> tuple[Mapping[str, object], str]:
+        """Return what asks the provider to compare a turn with the one before, as `attest` says, and that one's id."""
+        request, account, thread = exchange.request, lease.account, exchange.identity.thread
+        asks = account.provider.attest and self._config.mode == "serve" and request.endpoint.kind == "generation"
+        if not asks or not request.body.is_object or request.endpoint.suffix.endswith("/compact"):
+            return {}, ""
+        previous = self._sent.last(account.id, thread) if thread else ""
+        found = dialects.of(request.endpoint.dialect).comparing(request.body, previous)
+        return found if all(self._takes(lease, name) for name in _outer(found)) else {}, previous
+
+    def _takes(self, lease: Lease, member: str) -> bool:
+        """Whether the upstream of *lease* takes *member* of ours."""
+        return not lease.account.base_path.startswith(_CODEX) and (str(lease.origin), member) not in self._refused
 
     def _session_id(self, exchange: Exchange, lease: Lease) -> str:
         """Return the id of the session as the provider of *lease* knows it; a replay's is the one it had."""
@@ -149,17 +171,17 @@ class RequestEditor:
 
     def unstamps(self, exchange: Exchange, attempt: Attempt) -> bool:
         """
-        Whether *attempt* was refused for our id in its metadata, and may be made again without it.
+        Whether *attempt* was refused for a member that we added, and may be made again without it.
 
         No later request to that upstream carries it.
         """
-        lease, upstream = attempt.lease, str(attempt.lease.origin)
-        if METADATA not in lease.edit.body or "metadata" not in attempt.complaint.lower():
-            return False
-        if upstream not in self._no_metadata:
-            self._no_metadata[upstream] = None
-            self.unstamped(lease.account.provider.name)
-        if exchange.unstamped or exchange.socket_lease is not None or not exchange.repeatable:
+        lease, upstream, complaint = attempt.lease, str(attempt.lease.origin), attempt.complaint.lower()
+        refused = [name for name in _outer(lease.edit.body) if name in _ADDED and name in complaint]
+        for name in refused:
+            if (upstream, name) not in self._refused:
+                self._refused[upstream, name] = None
+                self.unstamped(lease.account.provider.name, name)
+        if not refused or exchange.unstamped or exchange.socket_lease is not None or not exchange.repeatable:
             return False
         exchange.unstamped = True
         exchange.may_retry.add(lease.account.id)
@@ -205,6 +227,10 @@ class RequestEditor:
         if kept == raw and account in exchange.unsealed:
             return account_bound.unsealed(body, lambda sealed: False)
         return kept
+
+
+def _outer(members: Mapping[str, object]) -> set[str]:
+    return {name.partition(".")[0] for name in members}
 
 
 def _slot_session(slot: int, lane: str, client: bytes) -> str:

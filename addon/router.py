@@ -68,7 +68,7 @@ class Router:
         self.destinations = Destinations(config, self.accounts)
         self.addresses = GivenAddresses(self._resources)
         self.editor = RequestEditor(
-            config, derive(key, "patchbay 2026 session"), self._mint, self._identifier, random_bytes
+            config, derive(key, "patchbay 2026 session"), self._mint, self._identifier, random_bytes, self.memory.sent
         )
         self.websockets = WebSocketHistory(config.sessions.limit)
         self.changed: Callable[[], None] = lambda: None

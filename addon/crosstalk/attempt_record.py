@@ -52,6 +52,7 @@ class AttemptRecord(Struct):
     that *seen* counts; releases differ in them. *early*: the head came before the request had gone up; *whole*: the
     answer is complete. *owners*: other exchanges whose ids the answer brought. *habits*: the standing of the host's
     rules at their first use. *lengths*: what was known at the sending of how long prompt and answer are.
+    *compared*: the id of the answer whose request the provider was to compare with this one, if Patchbay asked for it.
 
     Readers skip unknown members. A changed meaning needs a new VERSION; readers do not judge records of later ones.
     """
@@ -86,6 +87,7 @@ class AttemptRecord(Struct):
     habits: dict[str, Standing] | None = None
     owners: dict[str, IdOwner] = {}
     lengths: Expected | None = None  # before the sending, and in records of earlier releases
+    compared: str | None = None
 
     @property
     def echo(self) -> Echo:

@@ -54,6 +54,13 @@ class DetectorContext:
     said: list[str] = field(default_factory=list)  # the answer's text and its calls
     classified: tuple[str, float, Returned] | None = None  # the last arguments and result of `returned`
 
+    @property
+    def compared_id(self) -> str | None:
+        """The id of the answer whose request the provider compares with this one; None where it compares none."""
+        if self.record.compared is not None:
+            return self.record.compared
+        return self.request.compared_id if self.request is not None else None
+
     def returned(self, value: str, now: float) -> Returned:
         """Classify *value* for this attempt."""
         if self.classified is None or self.classified[:2] != (value, now):  # several detectors classify one fact

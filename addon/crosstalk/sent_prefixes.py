@@ -49,6 +49,7 @@ class SentPrefixes:
     def __init__(self) -> None:
         self._by_answer: BoundedMap[tuple[str, str], Answered] = BoundedMap(_KNOWN)
         self._by_exchange: BoundedMap[str, Answered] = BoundedMap(_KNOWN)
+        self._last: BoundedMap[tuple[str, str], str] = BoundedMap(_KNOWN)
 
     def note(self, host: str, answer: str, entry: Entry, request: RequestSummary, beside: Sequence[Entry]) -> None:
         """Note that *answer* is the id of the answer to *request*."""
@@ -56,6 +57,12 @@ class SentPrefixes:
         if prefix is not None:
             told = Answered(entry, prefix, tuple(beside[:_BESIDE]))
             self._by_answer[host, answer] = self._by_exchange[entry.exchange] = told
+            if entry.thread:
+                self._last[entry.account, entry.thread] = answer
+
+    def last(self, account: str, thread: str) -> str:
+        """Return the id of the last answer of *account* in *thread*; empty where none is known."""
+        return self._last.get((account, thread), "")
 
     def of_answer(self, host: str, answer: str) -> Answered | None:
         """Return the request whose answer has the id *answer* at *host*."""

@@ -195,6 +195,11 @@ def _compared_id(body: Body) -> str | None:
     return named if isinstance(named, str) else ""
 
 
+def _comparing(body: Body, previous: str) -> dict[str, object]:
+    asks = "messages" in body and "diagnostics" not in body
+    return {"diagnostics": {"previous_message_id": previous or None}} if asks else {}
+
+
 def _block(block: dict[str, Any]) -> Iterator[Fact]:
     kind = str(block.get("type") or "")
     if isinstance(block.get("text"), str) and block["text"]:
@@ -419,6 +424,7 @@ DIALECT = Dialect(
     without_sealed=_without_sealed,
     compared_id=_compared_id,
     prompt_parts=("system", "tools"),
+    comparing=_comparing,
     read=_read,
     read_calls=_read_calls,
     order=_MessageOrder,

@@ -70,6 +70,8 @@ class Dialect:
     # the id of the answer whose request its provider compares with this one; empty: it asks for that without one
     compared_id: Callable[[Body], str | None] = lambda body: None
     prompt_parts: tuple[str, ...] = ()  # members beside the history that it compares
+    # what asks for that, by member, where the body does not: with the id of the answer before, empty for a first turn
+    comparing: Callable[[Body, str], Mapping[str, object]] = lambda body, previous: {}
     hides_models: Callable[[str, bytes], bool] = lambda suffix, raw: False  # names models where nothing reads them
     opening_message: str = ""  # the `type` of the WebSocket message that opens an exchange
     other_messages: frozenset[str] = frozenset()  # the types of those that need no answer and are known to be safe

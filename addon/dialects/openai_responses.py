@@ -127,6 +127,12 @@ def _diagnosis(told: dict[str, Any]) -> Iterator[Fact]:
         yield Fact("compared", _CHANGES.get(reason, "same"), "body prompt_cache_diagnostics")
 
 
+def _comparing(body: Body, previous: str) -> dict[str, object]:
+    options = body.get("prompt_cache_options")
+    asks = previous and (options is None or (isinstance(options, dict) and "comparison_response_id" not in options))
+    return {"prompt_cache_options.comparison_response_id": previous} if asks else {}
+
+
 def _compared_id(body: Body) -> str | None:
     asked = body.get("prompt_cache_options")
     if not isinstance(asked, dict):
@@ -284,6 +290,7 @@ DIALECT = Dialect(
     settings=_settings_of,
     compared_id=_compared_id,
     prompt_parts=("instructions", "tools"),
+    comparing=_comparing,
     opening_message="response.create",
     other_messages=frozenset({"response.append", "response.cancel", "response.processed"}),
     read=_read,

@@ -230,7 +230,7 @@ class Lifecycle:
         log.amended = alarms.amended
         context = self._context(router, log, alarms)
         router.editor.unnamed = self._warn_of_model
-        router.editor.unstamped = _warn_of_metadata
+        router.editor.unstamped = _warn_of_member
         router.changed = store.soon
         router.state.leaked = incidents.leaked
         self._terminal.attach(router)
@@ -275,10 +275,9 @@ class Lifecycle:
         logger.warning("provider %s: model_ids has no entry for %s: its requests carry no model id", provider, name)
 
 
-def _warn_of_metadata(provider: str) -> None:
-    logger.warning(
-        "provider %s: its upstream refuses `metadata`, so `echo: metadata` cannot check its answers", provider
-    )
+def _warn_of_member(provider: str, member: str) -> None:
+    setting = "echo: metadata" if member == "metadata" else "attest: true"
+    logger.warning("provider %s: its upstream refuses `%s`, so `%s` has no effect there", provider, member, setting)
 
 
 def _random_bytes() -> Callable[[int], bytes]:

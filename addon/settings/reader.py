@@ -136,10 +136,7 @@ ECHO = Section(
 
 
 def _echo(setting: Setting) -> dict[str, Any]:
-    return {_METADATA(setting): True}
-
-
-_METADATA = yaml_document.one_of("metadata")
+    return {yaml_document.one_of("metadata")(setting): True}
 
 
 def _error_rule(setting: Setting, values: dict[str, Any]) -> ErrorRule:
@@ -176,6 +173,7 @@ PROVIDER = Section(
         "serialize": SERIALIZE,
         "error_rules": Each(ERROR_RULE),
         "model_ids": Named(syntax.model_id, syntax.shown_name),
+        "attest": yaml_document.flag,
         "disabled_detectors": syntax.detectors,
         "families": syntax.families,
         "api_version": syntax.api_version,

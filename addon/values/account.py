@@ -155,6 +155,7 @@ class Provider:
     )
     serialize: Serialize = "none"
     error_rules: tuple[ErrorRule, ...] = ()
+    attest: bool = False  # it is asked to compare a turn with the one before, which says whose the answer was
     disabled_detectors: tuple[str, ...] = ()  # crosstalk detectors that are switched off for this provider
     layout: Layout = "plain"
     api_version: str = ""

@@ -131,7 +131,7 @@ def test_a_swap_is_suspected_a_turn_later_and_both_are_named(
     assert eventually(lambda: len(lines(running)) == 2 * WARM + 4 and len(told(running, "verdict_change")) >= WARM + 2)
 
     by_id = {line["exchange"]: line for line in lines(running)}
-    swapped = [line for line in lines(running)[2 * WARM : 2 * WARM + 2]]
+    swapped = lines(running)[2 * WARM : 2 * WARM + 2]
     suspects = [change for change in told(running, "verdict_change") if change["verdict"] == "suspect"]
     last = {change["exchange"]: change for change in suspects}
     assert last.keys() == {line["exchange"] for line in swapped}
@@ -172,3 +172,38 @@ def test_a_provider_that_compares_badly_proves_nothing(tmp_path: Path, care: str
 
     assert {change["verdict"] for change in changes} <= {"clean", "suspect"}
     assert len([change for change in changes if change["verdict"] == "suspect"]) <= 1
+
+
+def test_attest_asks_for_the_comparison_where_the_client_does_not(tmp_path: Path, silent: Simulator) -> None:
+    silent.reset()
+    mode = "reverse:http://patchbay.invalid"
+    with proxy(
+        tmp_path, settings(tmp_path, silent, ", attest: true"), "-w", str(tmp_path / "flows.mitm"), mode=mode
+    ) as running:
+        talk = Talk(running, "mine", asks=False)
+        for text in ("first", "second", "third"):
+            talk.turn(text)
+        assert eventually(lambda: len(told(running, "verdict_change")) == 2)
+
+    asked = [json.loads(record.body)["diagnostics"] for record in silent.truth.requests]
+    answers = [record.answer_id for record in silent.truth.requests]
+    assert asked == [{"previous_message_id": each} for each in (None, *answers[:2])]
+    assert {change["verdict"] for change in told(running, "verdict_change")} == {"clean"}
+    said = patchbay("verify", "--all", "--state", str(tmp_path / "state"), str(tmp_path / "flows.mitm")).stdout
+    assert "2 clean, 1 unverifiable" in said
+    assert "judged live" not in said
+
+
+def test_an_upstream_that_refuses_to_compare_is_asked_no_more(tmp_path: Path, silent: Simulator) -> None:
+    silent.reset()
+    refused = {"type": "error", "error": {"type": "invalid_request_error", "message": "diagnostics: Extra inputs"}}
+    silent.fault("status", {"status": 400, "body": refused}, when=lambda record: b'"diagnostics"' in record.body)
+    mode = "reverse:http://patchbay.invalid"
+    with proxy(tmp_path, settings(tmp_path, silent, ", attest: true"), mode=mode) as running:
+        talk = Talk(running, "mine", asks=False)
+        talk.turn("first")
+        talk.turn("second")
+        assert eventually(lambda: len(lines(running)) == 2)
+        assert running.log.count("refuses `diagnostics`") == 1
+
+    assert [len(line["attempts"]) for line in lines(running)] == [2, 1]

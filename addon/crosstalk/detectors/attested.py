@@ -31,7 +31,7 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     Without a difference, that answer was ours. With one in a part that ours repeats unchanged, it was another's.
     """
     memory, request, value = ctx.memory, ctx.request, str(fact.value)
-    if memory is None or request is None or not ctx.record.generation or request.compared_id is None:
+    if memory is None or request is None or not ctx.record.generation or ctx.compared_id is None:
         return
     if fact.kind == "id":
         ctx.answer_id = ctx.answer_id or value
@@ -39,7 +39,7 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         if ctx.answer_id and 0 < ctx.status < 400:
             beside = {live.entry.exchange: live.entry for live in ctx.concurrent() if not ctx.asked_alike(live.entry)}
             memory.sent.note(ctx.record.host, ctx.answer_id, ctx.entry, request, list(beside.values()))
-    elif prior := memory.sent.of_answer(ctx.record.host, request.compared_id):
+    elif prior := memory.sent.of_answer(ctx.record.host, ctx.compared_id):
         if prior.entry.account != ctx.entry.account or prior.entry.exchange == ctx.entry.exchange:
             return
         if value == SAME:
@@ -56,7 +56,7 @@ def bound(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if memory is None or request is None or not ctx.record.generation:
         return
     if fact.kind == "token":
-        if fact.where == "signature" and ctx.status < 400 and request.compared_id is not None:
+        if fact.where == "signature" and ctx.status < 400 and ctx.compared_id is not None:
             ctx.note("signature", _sealed(str(fact.value)), ctx.entry, now)
         return
     for message, signature in request.signatures(fact.value):

@@ -28,6 +28,7 @@ _OUR_HEADER = header_names.REQUEST_ID.title()
 ReturnedKind = Literal["match", "earlier", "client", "other", "unknown", "mangled", "foreign", "blank"]
 
 _RANDOM, _TIME, _TAG = 12, 6, 12  # bytes
+_WORDS = 16  # bytes of a keyed digest
 _GUID_BYTES = 8  # of a GUID that are encrypted; its tag has what is left of 122 bits
 _LENGTH = 52  # characters; never 36, since some proxies rewrite what looks like a UUID
 _RFC4648, _CROCKFORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz"
@@ -69,6 +70,7 @@ class Mint:
         self._pad_key = _derived(key, "seal")
         self._guid_tag_key = _derived(key, "guid tag")
         self._guid_pad_key = _derived(key, "guid seal")
+        self._words_key = _derived(key, "words")
 
     def new(self, now: float, random_bytes: Callable[[int], bytes]) -> str:
         """Return a fresh id of the time *now* (the clock's seconds)."""
@@ -87,6 +89,10 @@ class Mint:
         whole = bits >> 74 << 80 | 8 << 76 | (bits >> 62 & 0xFFF) << 64 | 2 << 62 | bits & (1 << 62) - 1
         text = f"{whole:032x}"
         return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+    def keyed(self, digest: bytes) -> bytes:
+        """Return *digest* (empty: none) so that nobody without the key can guess what it is of."""
+        return tag(self._words_key, digest, _WORDS) if digest else b""
 
     def recognise(self, value: str) -> str:
         """Return *value* as a bare id of ours in lower case, or the empty string."""

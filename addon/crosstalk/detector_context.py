@@ -10,6 +10,7 @@ from ..ledger import Entry, Ledger
 from ..values.decision import Finding
 from .attempt_record import AttemptRecord, IdOwner
 from .host_habits import RUN_EXPLAINED, RUN_UNIQUE_VALUE, Standing, detector_of
+from .mixups import Misfit, Mixups
 from .recent import LiveAttempt, RecentExchanges
 from .request_summary import RequestSummary
 
@@ -50,6 +51,7 @@ class DetectorContext:
     clock: int = 0  # how often our clock had been set at the sending
     answer_id: str = ""  # the provider's
     prompt_tokens: int = 0  # as the answer counts them
+    misfits: bool = False  # they are not those of the request
     answer_tokens: int = 0
     said: list[str] = field(default_factory=list)  # the answer's text and its calls
     classified: tuple[str, float, Returned] | None = None  # the last arguments and result of `returned`
@@ -103,6 +105,17 @@ class DetectorContext:
         for kind, token in self.noted:
             self.ledger.drop(kind, token, self.entry.exchange)
         self.noted.clear()
+
+    def mixed_up(self, mixups: Mixups, misfit: Misfit) -> Iterator[tuple[Misfit, Entry, Entry | None]]:
+        """Note *misfit*; yield every misfit in a ring with it, with the entry of its receiver and that of its owner."""
+        for each, other in mixups.note(misfit):
+            receiver = self._entry_of(each.exchange)
+            if receiver is not None:
+                yield each, receiver, self._entry_of(other)
+
+    def _entry_of(self, exchange: str) -> Entry | None:
+        judgement = self.memory.late.of(exchange) if self.memory else None
+        return judgement.entry if judgement else None
 
     def late(self, entry: Entry, found: Finding, now: float) -> None:
         """Report *found* about the earlier answer to the exchange of *entry*."""

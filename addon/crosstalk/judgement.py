@@ -45,21 +45,28 @@ class Judgement:
         self._verdict = None
 
     def add(self, finding: Finding) -> bool:
-        """Add *finding*, unless it or too many are known; return whether it was added. A named victim is news."""
+        """Add *finding*, unless too many are known, or the same one; return whether it was added."""
         key = (finding.detector, finding.where, finding.received)
         known = self.findings.get(key)
         if known is None and len(self.findings) >= FINDINGS:
             return False
-        if known is not None and not (known.victim == "unknown" != finding.victim):
+        if known is not None and not _is_more(finding, known):
             return False
         self.findings[key] = finding
         self._verdict = None
         return True
 
 
+def _is_more(finding: Finding, known: Finding) -> bool:
+    """Whether *finding* replaces *known*, which is the same: it is stronger, or as strong and about another victim."""
+    if known.strength == finding.strength:
+        return known.victim != finding.victim
+    return known.strength == "weak"
+
+
 class LateFindings:
     """
-    The judgements on the answers that have ended, and what later answers say about them.
+    The judgements on recent answers, under way or ended, and what other answers say about them.
 
     An exchange whose verdict changes after its decision was made is amended. All tables evict the least recently used.
     """
@@ -68,12 +75,12 @@ class LateFindings:
         self._judged: BoundedMap[str, Judgement] = BoundedMap(_JUDGED)
         self._amended: BoundedMap[str, list[Amendment]] = BoundedMap(_AMENDED)
 
-    def ended(self, judgement: Judgement) -> None:
-        """Remember *judgement*: the answer has ended. A later attempt of the exchange takes the place of an earlier."""
+    def note(self, judgement: Judgement) -> None:
+        """Remember *judgement*. A later attempt of the exchange takes the place of an earlier one."""
         self._judged[judgement.entry.exchange] = judgement
 
     def of(self, exchange: str) -> Judgement | None:
-        """Return the judgement on the answer to *exchange*, if it ended recently."""
+        """Return the judgement on the answer to *exchange*, if it is recent."""
         return self._judged.get(exchange)
 
     def found(self, exchange: str, finding: Finding, by: str, now: float) -> bool:

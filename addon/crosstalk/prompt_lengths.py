@@ -53,6 +53,10 @@ class Expected(Struct, frozen=True, array_like=True):
         """Whether a count of *tokens* is no surprise."""
         return not self.tolerance or abs(tokens - self.tokens) <= self.tolerance
 
+    def distance(self, tokens: int) -> float:
+        """Return how far *tokens* is from the prediction, in tolerances."""
+        return abs(tokens - self.tokens) / self.tolerance
+
     def fits(self, tokens: int) -> bool:
         """Whether it explains a count of *tokens* that is a surprise as the count of another request."""
         return self.tolerance > 0 and abs(tokens - self.tokens) <= _FITS * self.tolerance

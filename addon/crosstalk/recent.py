@@ -9,11 +9,12 @@ from ..bounded import BoundedMap
 from ..frozen import dataclass
 from ..ledger import Entry
 from .host_habits import BY_OUR_CLOCK, HostHabits
+from .id_order import IdOrder
 from .judgement import LateFindings
+from .mixups import Mixups
 from .prompt_lengths import Expected, PromptLengths
 from .request_summary import RequestSummary
 from .sent_prefixes import SentPrefixes
-from .words import Preferences
 
 _JUST_ENDED, _SMALL = 32, 256 * 1024  # attempts, and bytes of a request of theirs
 _LONGEST = 256  # characters of a model that are compared
@@ -45,8 +46,9 @@ class RecentExchanges:
         self.habits = HostHabits()
         self.late = LateFindings()
         self.lengths = PromptLengths()
-        self.words = Preferences()
+        self.words, self.prompts = Mixups(), Mixups()
         self.sent = SentPrefixes()
+        self.order = IdOrder()
         self._ticks = 0
         self.clock = 0  # how often our clock was set
 

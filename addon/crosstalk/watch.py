@@ -47,7 +47,7 @@ class Watch:
         record.habits = judged = record.habits or {}
         own = frozenset((*record.own, record.client_id) if record.client_id else record.own)
         record.own = sorted(own)
-        entry = record.entry(now, request.words if request and record.generation else b"")
+        entry = record.entry(now, mint.keyed(request.words) if request and record.generation else b"")
         self.record = record
         self._ctx = DetectorContext(
             record, entry, mint, ledger, judged, own, memory=memory, request=request,
@@ -55,6 +55,8 @@ class Watch:
         )  # fmt: skip
         self._over = False
         self.judgement = Judgement(entry)
+        if memory:
+            memory.late.note(self.judgement)
         self._strangers: list[Fact] = []  # ids whose owner was not known when they came
         ledger.note("request", record.request_id, entry, now)
         if memory and request and record.generation:
@@ -108,7 +110,6 @@ class Watch:
                 self._ctx.memory.habits.answered(self.record.host)
                 self._learn(self._ctx.memory, now)
             self._ctx.memory.finish(self._ctx.entry.request_id, now)
-            self._ctx.memory.late.ended(self.judgement)
         return fresh
 
     @property
@@ -201,7 +202,7 @@ class Watch:
 
     def _learn_lengths(self, memory: RecentExchanges, request: RequestSummary) -> None:
         ctx, record, prompt = self._ctx, self.record, self._prompt(request)
-        if self.verdict().kind in ("suspect", "crosstalk"):
+        if ctx.misfits or self.verdict().kind in ("suspect", "crosstalk"):
             memory.lengths.forget(prompt)
             return
         if ctx.prompt_tokens:

@@ -1,4 +1,4 @@
-"""The words of a request's end and of an answer, as numbers; and which of several requests an answer fits best."""
+"""The words of a request's end and of an answer, as numbers; and which of several requests an answer fits better."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from ..bounded import BoundedMap
-from ..frozen import dataclass
-
 TAIL, ANSWER = 8192, 16_384  # bytes of a history's end, and characters of an answer, that are read
-_OTHER, _RATIO = 6, 3  # words of another request alone in an answer, and how many times its own: they name that request
-_OWN = 2  # words of its own request alone, which name that one
-_PENDING = 10_000
+# So many words of another request alone, and so many times those of its own and one, make an answer fit that better.
+_OTHER, _RATIO = 6, 2
 
 _SCRIPTS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # written without spaces
 _WORD = re.compile(rf"[^\W{_SCRIPTS}]{{4,}}")
@@ -49,47 +45,11 @@ def fitting(answer: Words, requests: Mapping[str, Words]) -> dict[str, int]:
     return {name: sum(times[word] == 1 for word in words) for name, words in shared.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """The exchange whose request an answer fits best, with *theirs* words of it, and *own* of the receiver's."""
-
-    exchange: str
-    theirs: int
-    own: int
-
-
-def preference(own: str, counts: Mapping[str, int]) -> Preference | None:
-    """Return which of several requests an answer to *own* fits, by the counts of `fitting`; None: it does not tell."""
-    mine = counts.get(own, 0)
-    best = max(counts, key=lambda name: counts[name] if name != own else -1, default=own)
-    theirs = counts[best] if best != own else 0
-    if theirs >= _OTHER and theirs >= _RATIO * (mine + 1):
-        return Preference(best, theirs, mine)
-    return Preference(own, mine, mine) if mine >= max(_OWN, theirs) else None
-
-
-class Preferences:
+def better(own: str, counts: Mapping[str, int]) -> dict[str, float]:
     """
-    What the answers that ended fit best.
+    Return the requests that an answer to *own* fits better than that, by the counts of `fitting`.
 
-    An answer alone says little: many quote what others ask for too. If the exchange whose request it fits received an
-    answer that fits yet another one, the two were mixed up.
+    The more words, the nearer.
     """
-
-    def __init__(self) -> None:
-        self._known: BoundedMap[str, Preference] = BoundedMap(_PENDING)
-        self._waiting: BoundedMap[str, list[str]] = BoundedMap(_PENDING)  # by the exchange that they fit
-
-    def note(self, exchange: str, found: Preference) -> list[tuple[str, Preference]]:
-        """Note what the answer to *exchange* fits; return the answers that are seen to be others' now."""
-        self._known[exchange] = found
-        waiting = self._waiting.pop(exchange, [])
-        if found.exchange == exchange:
-            return []
-        mixed = [(each, self._known[each]) for each in waiting if each in self._known]
-        other = self._known.get(found.exchange)
-        if other is None:
-            self._waiting[found.exchange] = [*self._waiting.get(found.exchange, []), exchange]
-        elif other.exchange != found.exchange:
-            mixed.append((exchange, found))
-        return mixed
+    least = max(_OTHER, _RATIO * (counts.get(own, 0) + 1))
+    return {name: 1 / count for name, count in counts.items() if name != own and count >= least}

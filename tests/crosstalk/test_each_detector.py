@@ -127,6 +127,8 @@ CASES: dict[str, Case] = {
                      stream=True),
     "created": Case(lambda w, a, b: [Fact("created", int(w.now) - 60, "body created")],
                     usual=lambda w, a: [Fact("created", int(w.now), "body created")]),
+    "id-order": Case(lambda w, a, b: [Fact("id", "msg_01abcdef0000000x", "body id")],
+                     usual=lambda w, a: [Fact("id", f"msg_01abcdef{a.number:08}", "body id")]),
     "took": Case(lambda w, a, b: [Fact("took", 90.0, "header openai-processing-ms")],
                  usual=lambda w, a: [Fact("took", 0.0, "header openai-processing-ms")]),
     "age": Case(lambda w, a, b: [Fact("age", 90, "header age")], usual=lambda w, a: [Fact("age", 0, "header age")]),
@@ -216,7 +218,7 @@ def test_a_rule_that_misdelivery_breaks_counts_again_after_the_usual_run(name: s
     case = CASES[name] if name != "settings" else replace(CASES[name], beside={})
     misdelivered = name in MISDELIVERED
     shown = struck(case)[0].memory.habits.shown()["http://host"]
-    broken = [each for rule, each in shown.items() if rule.split()[0] == name and each.broken and each.before > 60]
+    broken = [each for rule, each in shown.items() if rule.split()[0] == name and each.broken and each.before > 50]
 
     assert [each.needs == RUN_AFTER_BREAK for each in broken] == [misdelivered]
 

@@ -89,6 +89,7 @@ class World:
         self.memory = RecentExchanges()
         self.now = 1_760_000_000.0
         self.number = 0
+        self.thread = ""  # of what is sent next
         self.silent: frozenset[str] = frozenset()
         self.lines: list[Line] = []
 
@@ -118,7 +119,7 @@ class World:
         sent = record(
             provider.echo, stamped, request_id=request_id, exchange=f"x{self.number}", digest=digest, account="a",
             affinity=f"s{self.number}", client_id="", host="http://host", silent=sorted(self.silent), model=model,
-            stream=self.stream, dialect=endpoint.dialect, suffix=endpoint.suffix,
+            stream=self.stream, dialect=endpoint.dialect, suffix=endpoint.suffix, thread=self.thread,
         )  # fmt: skip
         asked = RequestSummary(endpoint, body, model, self.stream)
         return request_id, Watch(sent, self.mint, self.ledger, self.now, self.memory, asked)

@@ -56,6 +56,7 @@ DETECTORS: dict[str, Detector] = {
         state.disorder, frozenset({"disorder", "over"}), needs_no_standing=True, doubts="prompt-length"
     ),
     "created": Detector(time.created, frozenset({"date", "created"}), doubts="duplicate"),
+    "id-order": Detector(time.order, frozenset({"id", "provider_id"})),
     "took": Detector(time.took, frozenset({"took"})),
     "age": Detector(time.age, frozenset({"kept", "age"})),
     "early": Detector(time.early, frozenset({"early", "over"})),

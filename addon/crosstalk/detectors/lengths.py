@@ -9,6 +9,7 @@ from ...values.answer import Fact, Usage
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import RUN_STRONG
+from ..mixups import Misfit, nearest
 from ..recent import UNSEEN
 from .finding import FindingStrength, finding
 
@@ -18,30 +19,43 @@ _PER_TOKEN, _SHORT = 4.0, 200  # times the usual characters for each token, and 
 
 def prompt(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    A prompt of another length than the request's: strong where exactly one concurrent exchange explains it.
+    A prompt of another length than the request's, where concurrent ones explain it.
 
+    Strong where one alone does, at a host that has not been suspected of late, or where requests got one another's.
     Tools that run at the provider add to the count, so that requests with them are not judged.
     """
-    count = _count(ctx, fact)
-    mine = ctx.record.lengths
-    if not count or mine is None:
+    count, mine, memory = _count(ctx, fact), ctx.record.lengths, ctx.memory
+    if not count or mine is None or memory is None:
         return
     ctx.prompt_tokens = count
     rule = f"prompt-length {ctx.record.model[:128]}"
     if mine.allows(count):
+        memory.prompts.fits(ctx.entry.exchange)
         if mine.tolerance:
             ctx.kept.add(rule)
         return
     if ctx.cached or ctx.request is None or ctx.request.has_media or ctx.request.tools is None:
         return
-    other = _explaining(ctx, count)
+    others = _explaining(ctx, count)
+    other = others[0][1] if len(others) == 1 else None
+    ctx.misfits = True
     standing = ctx.broke(rule, now, found=ctx.swap_note(other), explained=other is not None, misdelivery=True)
     if standing.void:
+        ctx.misfits = False
         return
+    near = nearest({entry.exchange: distance for distance, entry in others})
+    told = Misfit(ctx.entry.exchange, near, f"about {mine.tokens:.0f} tokens", f"{count} tokens")
     counts = other is not None and ctx.swapped_once(rule, other)
-    strength: FindingStrength = "strong" if counts else "weak"
-    expected = f"about {mine.tokens:.0f} tokens"
-    yield finding("prompt-length", FAMILY, strength, _shown(f"{count} tokens"), expected, other)
+    yield _finding("strong" if counts else "weak", told, other)
+    for each, receiver, owner in ctx.mixed_up(memory.prompts, told):
+        if each is told:
+            yield _finding("strong", each, owner)
+        else:
+            ctx.late(receiver, _finding("strong", each, owner), now)
+
+
+def _finding(strength: FindingStrength, told: Misfit, owner: Entry | None) -> Finding:
+    return finding("prompt-length", FAMILY, strength, _shown(told.received), told.expected, owner)
 
 
 def _count(ctx: DetectorContext, fact: Fact) -> int:
@@ -52,12 +66,13 @@ def _count(ctx: DetectorContext, fact: Fact) -> int:
     return usage.prompt
 
 
-def _explaining(ctx: DetectorContext, count: int) -> Entry | None:
-    """Return the one concurrent exchange whose prompt is *count* tokens long."""
-    found = {live.entry.exchange: live.entry for live in ctx.concurrent() if live.lengths and live.lengths.fits(count)}
-    if any(ctx.asked_alike(entry) for entry in found.values()):
-        return None
-    return next(iter(found.values())) if len(found) == 1 else None
+def _explaining(ctx: DetectorContext, count: int) -> list[tuple[float, Entry]]:
+    """Return the concurrent exchanges whose prompts may be *count* tokens long, each with its distance."""
+    near: dict[str, tuple[float, Entry]] = {}
+    for live in ctx.concurrent():
+        if live.lengths and live.lengths.fits(count) and not ctx.asked_alike(live.entry):
+            near[live.entry.exchange] = live.lengths.distance(count), live.entry
+    return list(near.values())
 
 
 def cached(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:

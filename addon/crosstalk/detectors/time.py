@@ -9,8 +9,10 @@ from email.utils import parsedate_to_datetime
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from ..host_habits import BY_OUR_CLOCK, RUN_STRONG, detector_of
+from ..host_habits import BY_OUR_CLOCK, RUN_STRONG, RUN_UNIQUE_ID, detector_of
+from ..id_order import SLACK
 from .finding import FindingStrength, finding
+from .ids import is_distinctive
 
 FAMILY = "time"
 _SLACK = 3.0  # seconds: both clocks are read to whole seconds
@@ -67,6 +69,31 @@ def early(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     if not ctx.broke("early", now).void:
         yield finding("early", FAMILY, "weak", fact, "after the whole request")
+
+
+def order(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+    """
+    An id that sorts before one of an answer that had come before the request was sent.
+
+    Counts only at hosts whose ids sort by time; those of most are random, which three answers show.
+    """
+    value, memory = fact.value, ctx.memory
+    if memory is None or not isinstance(value, str) or not _applies(ctx) or not is_distinctive(value):
+        return
+    place = f"id-order {fact.where}"
+    if ctx.void(place) or place in ctx.kept or place in ctx.broken or ctx.returned(value, now).kind != "foreign":
+        return
+    before = memory.order.before(ctx.record.host, fact.where, value, ctx.entry.at - SLACK)
+    memory.order.note(ctx.record.host, fact.where, value, now)
+    if not before:
+        return
+    if value > before:
+        ctx.kept.add(place)
+        return
+    standing = ctx.broke(place, now)
+    strength: FindingStrength = "strong" if standing.suspects(RUN_UNIQUE_ID) else "weak"
+    if strength == "strong":
+        yield finding("id-order", FAMILY, strength, fact, f"an id after {before}")
 
 
 def _applies(ctx: DetectorContext) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...ledger import Entry
 from ...values.answer import Fact
 from ...values.decision import Finding
 from .. import words
 from ..detector_context import DetectorContext
+from ..mixups import Misfit, nearest
 from ..recent import LiveAttempt
 from .finding import FindingStrength, finding
 
@@ -18,7 +18,7 @@ _SAID = 64  # texts and calls of one answer
 
 def foreign(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    An answer with words of another request under way, whose own answer has words of yet another one.
+    An answer with words of another request under way, which received an answer with words of ours, or of a third one.
 
     Strong at most: no reading of words is a proof. Where the other answer ends later, the finding is late.
     """
@@ -31,20 +31,22 @@ def foreign(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     mine, answer = ctx.entry.exchange, words.of_text(" ".join(ctx.said))
     requests = {name: live.request.tail for name, live in others.items()} | {mine: ctx.request.tail}
-    found = words.preference(mine, words.fitting(answer, requests))
-    if found is None:
+    better = words.better(mine, counts := words.fitting(answer, requests))
+    if not better:
+        memory.words.fits(mine)
+        if counts[mine]:
+            ctx.kept.add("words")
         return
-    if found.exchange == mine:
-        ctx.kept.add("words")
-    else:
-        ctx.broke("words", now, explained=True, misdelivery=True)
-    entries = {name: live.entry for name, live in others.items()} | {mine: ctx.entry}
-    for exchange, what in memory.words.note(mine, found):
-        told = _told(ctx, what, fact, entries.get(what.exchange))
-        if exchange == mine:
-            yield told
-        elif exchange in entries:
-            ctx.late(entries[exchange], told, now)
+    standing = ctx.broke("words", now, explained=True, misdelivery=True)
+    most = max(counts[name] for name in better)
+    told = Misfit(mine, nearest(better), f"more than {counts[mine]} of its own", f"{most} words of another request")
+    strength: FindingStrength = "weak" if standing.void else "strong"
+    for each, receiver, owner in ctx.mixed_up(memory.words, told):
+        found = finding("words", FAMILY, strength, Fact("over", each.received, "body text"), each.expected, owner)
+        if each is told:
+            yield found
+        else:
+            ctx.late(receiver, found, now)
 
 
 def _said(fact: Fact) -> list[str]:
@@ -59,9 +61,3 @@ def _others(ctx: DetectorContext) -> dict[str, LiveAttempt]:
     if ctx.status >= 400 or not ctx.record.generation or ctx.cached or ctx.misdelivered or not ctx.said:
         return {}
     return {live.entry.exchange: live for live in ctx.concurrent() if not ctx.asked_alike(live.entry)}
-
-
-def _told(ctx: DetectorContext, what: words.Preference, fact: Fact, victim: Entry | None) -> Finding:
-    strength: FindingStrength = "weak" if ctx.void("words") or ctx.standing("words").demoted else "strong"
-    place = Fact(fact.kind, f"{what.theirs} words of another request", "body text")
-    return finding("words", FAMILY, strength, place, f"more than {what.own} of its own", victim)

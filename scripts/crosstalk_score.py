@@ -23,7 +23,7 @@ from tests.crosstalk import modes
 from tests.crosstalk.world import DEPTHS, NAMES, World
 from tests.end_to_end.dialogue import DIALECTS
 
-from . import score_containment
+from . import score_containment, score_talks
 from .score_wire import DEPTH_OF, HTTP1, HTTP2, WRONGS, Ask, Clients, Studio, group, studio
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +32,7 @@ BEGIN, END = "<!-- score -->", "<!-- end of score -->"
 ALARMS = ("crosstalk", "suspect")
 FAULTS_IN_THE_CORE, CLEAN_IN_THE_CORE = 10_000, 100_000
 FAULTS_ON_THE_WIRE, CLEAN_ON_THE_WIRE = 1_000, 5_000
-PARTS = ("core", "wire", "containment")
+PARTS = ("core", "talks", "wire", "containment")
 RIGHT = "(right)"
 DEEP = ("body", "engine")
 # Nothing but the words is wrong; and an engine's id stands only in the first event of Anthropic's: what comes later
@@ -285,7 +285,9 @@ def report(options: argparse.Namespace) -> tuple[list[str], bool]:
     began = time.monotonic()
     text, good = [f"Seed {options.seed}, scale {options.scale:g}.", ""], True
     for part in PARTS[:1] if options.core else options.part or PARTS:
-        found, holds = {"core": _core, "wire": _wire, "containment": _containment}[part](options.seed, options.scale)
+        found, holds = {"core": _core, "talks": _talks, "wire": _wire, "containment": _containment}[part](
+            options.seed, options.scale
+        )
         text += [*found, ""]
         good = good and holds
     print(f"\n({time.monotonic() - began:.0f} s)", file=sys.stderr)
@@ -314,6 +316,10 @@ def _wire(seed: int, scale: float) -> tuple[list[str], bool]:
     text += [f"{found.right} right answers: {found.false} alarms."]
     text += [f"{found.judged} exchanges judged again from the dump: {found.differ} verdicts are not those of the day."]
     return text, not found.false and not found.differ and found.judged > 0 and all_found(found.scores)
+
+
+def _talks(seed: int, scale: float) -> tuple[list[str], bool]:
+    return score_talks.report(seed, scale, progress)
 
 
 def _containment(seed: int, scale: float) -> tuple[list[str], bool]:

@@ -38,6 +38,7 @@ _BEHIND = re.compile(rb"[}\]]\s*(HTTP/1\.[01] \d{3})")  # behind JSON
 _STRAY_LENGTH = len(b"\nHTTP/1.1 200")
 
 _SAYS = frozenset({"content", "finish", "end"})  # facts whose event must bear a name
+ERROR_ID = "error id"  # the place of the id of an error in a body
 _READABLE = frozenset({"", "text/plain", "text/html"})  # besides JSON
 _STREAMS = JSON_LINES - {"application/x-jsonl"}  # that is the type of a batch's results, which are many answers
 _BROKEN = object()
@@ -349,7 +350,9 @@ class AnswerReader:
             self._tell(facts, Fact("provider_id", fact.value, fact.where) if wrong else fact)
             is_named = True
         for fact in found:
-            self._take(fact, facts)
+            # the id of an error is that of a kind of error at times, and of no answer
+            failed = wrong and not name and fact.kind == "id"
+            self._take(Fact("provider_id", fact.value, ERROR_ID) if failed else fact, facts)
         if name and not kinds.isdisjoint(_SAYS):
             self._follow_naming(is_named, facts)
         if not name and not wrong:

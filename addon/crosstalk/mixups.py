@@ -36,7 +36,7 @@ class Mixups:
         self._misfits: BoundedMap[str, Misfit] = BoundedMap(_KNOWN)
 
     def note(self, misfit: Misfit) -> list[tuple[Misfit, str]]:
-        """Note *misfit*; return all misfits in rings with it, each with the exchange it fits (empty: one of several)."""
+        """Note *misfit*; return all misfits in rings with it, each with the exchange it fits (empty: several)."""
         self._misfits[misfit.exchange] = misfit
         members = {name for ring in self._rings((misfit.exchange,)) for name in ring}
         return [(self._misfits[name], self._next(name)) for name in sorted(members)]
@@ -46,11 +46,11 @@ class Mixups:
         self._misfits.pop(exchange, None)
 
     def _next(self, exchange: str) -> str:
-        """Return what follows *exchange* in the nearest ring; empty where another ring is nearly as near."""
-        nearest: dict[str, float] = {}
+        """Return what follows *exchange* in the nearest ring; empty where its answer fits another nearly as well."""
+        nearest = dict(self._misfits[exchange].others)
         for ring in self._rings((exchange,)):
             distance = self._distance(ring)
-            nearest[ring[1]] = min(distance, nearest.get(ring[1], distance))
+            nearest[ring[1]] = min(distance, nearest[ring[1]])
         (name, best), *rest = sorted(nearest.items(), key=lambda each: each[1])
         return name if all(distance > _WORSE * best + _A_LITTLE for _, distance in rest) else ""
 

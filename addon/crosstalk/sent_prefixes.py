@@ -16,9 +16,11 @@ from blake3 import blake3
 from ..bounded import BoundedMap
 from ..frozen import dataclass
 from ..ledger import Entry
+from ..values.decision import Finding
 from .request_summary import RequestSummary
 
 _KNOWN = 10_000  # answers
+_NAMELESS = 64  # findings
 _BESIDE = 16  # concurrent exchanges of one answer
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 # Marks of a cache move from turn to turn, and are no part of a prompt. Within a text, their quotes would be escaped.
@@ -49,6 +51,7 @@ class SentPrefixes:
     def __init__(self) -> None:
         self._by_answer: BoundedMap[tuple[str, str], Answered] = BoundedMap(_KNOWN)
         self._by_exchange: BoundedMap[str, Answered] = BoundedMap(_KNOWN)
+        self.nameless: BoundedMap[str, Finding] = BoundedMap(_NAMELESS)  # by exchange: findings without a victim
         self._last: BoundedMap[tuple[str, str], str] = BoundedMap(_KNOWN)
 
     def note(self, host: str, answer: str, entry: Entry, request: RequestSummary, beside: Sequence[Entry]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 TAIL, ANSWER = 8192, 16_384  # bytes of a history's end, and characters of an answer, that are read
 # So many words of another request alone, and so many times those of its own and one, make an answer fit that better.
-_OTHER, _RATIO = 6, 2
+_OTHER, _RATIO = 6, 3
 
 _SCRIPTS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # written without spaces
 _WORD = re.compile(rf"[^\W{_SCRIPTS}]{{4,}}")

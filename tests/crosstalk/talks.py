@@ -118,12 +118,12 @@ class Talks(World):
         messages = [{"role": role, "content": text} for role, text in talk.turns]
         match self.dialect:
             case "anthropic":
-                asks = {"diagnostics": {"previous_message_id": talk.previous or None}} if self.diagnoses else {}
-                return {"system": talk.instructions, "messages": messages, **asks}
+                asks: dict[str, Any] = {"diagnostics": {"previous_message_id": talk.previous or None}}
+                return {"system": talk.instructions, "messages": messages, **(asks if self.diagnoses else {})}
             case "openai_responses":
                 named = {"comparison_response_id": talk.previous} if talk.previous else {}
-                asks = {"prompt_cache_options": named} if self.diagnoses else {}
-                return {"instructions": talk.instructions, "input": messages, **asks}
+                asks = {"prompt_cache_options": named}
+                return {"instructions": talk.instructions, "input": messages, **(asks if self.diagnoses else {})}
             case "gemini":
                 names = {"user": "user", "assistant": "model"}
                 contents = [{"role": names[role], "parts": [{"text": text}]} for role, text in talk.turns]

@@ -58,8 +58,13 @@ def test_a_record_that_is_sent_again_has_no_answer_and_keeps_the_standings() -> 
         "seen": [Moment(2, 1.0)], "ended": [3.0, 2.0], "early": True, "whole": True,
         "owners": {"x": IdOwner("x", "pb1-x", 1.0, "")},
     }  # fmt: skip
-    of_sending: dict[str, Any] = {"version": 1, "kinds": ["age"], "habits": standings, "lengths": Expected(7.0),
-                                  "compared": "msg_1"}
+    of_sending: dict[str, Any] = {
+        "version": 1,
+        "kinds": ["age"],
+        "habits": standings,
+        "lengths": Expected(7.0),
+        "compared": "msg_1",
+    }
     later = {each.name for each in fields(AttemptRecord) if (each.default, each.default_factory) != (NODEFAULT,) * 2}
 
     again = sent(**of_sending, **of_answer).sent_again()

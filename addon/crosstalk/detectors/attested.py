@@ -18,7 +18,7 @@ from ..detector_context import DetectorContext
 from ..host_habits import RUN_STRONG
 from ..judgement import ATTESTED
 from ..sent_prefixes import Answered
-from .finding import UNKNOWN, FindingStrength, finding
+from .finding import finding
 
 FAMILY = "attestation"
 SAME = "same"  # the value of a fact `compared`: the provider found no difference; else the part that differs
@@ -45,6 +45,7 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         if value == SAME:
             ctx.kept.add("next-turn")
             memory.late.attested(prior.entry.exchange, ctx.entry.exchange, now)
+            _name_victims(ctx, prior.entry, now)
         elif sent_prefixes.repeats(request, prior.prefix, "" if value == request.history_name else value):
             _about(ctx, prior, Fact(fact.kind, f"another {value}", fact.where), "next-turn", now)
     yield from ()
@@ -73,47 +74,50 @@ def _sealed(signature: str) -> str:
 
 def _about(ctx: DetectorContext, prior: Answered, fact: Fact, detector: str, now: float) -> None:
     """Report about the answer to *prior* that the provider gave it to another request."""
-    mine = prior.entry
-    victim, paired = _victim(ctx, prior, detector)
+    mine, victim = prior.entry, _victim(ctx, prior)
     found = f"{mine.request_id} → {victim.request_id}" if victim else ""
     standing = ctx.broke(detector, now, found=found, explained=victim is not None, misdelivery=True)
     if standing.void:
         return
     explained = victim is not None and standing.seldom_broken and not standing.doubted
-    counts = paired or explained or standing.suspects(RUN_STRONG)
-    strength: FindingStrength = "strong" if counts else "weak"
-    ctx.late(mine, finding(detector, FAMILY, strength, fact, "the answer to our request", victim), now)
-    if victim is not None and paired:
-        _name(ctx, victim, mine, detector, now)
+    counts = explained or _is_one_of_several(ctx, prior, detector) or standing.suspects(RUN_STRONG)
+    told = finding(detector, FAMILY, "strong" if counts else "weak", fact, "the answer to our request", victim)
+    ctx.late(mine, told, now)
+    if victim is None and counts and ctx.memory is not None:
+        ctx.memory.sent.nameless[mine.exchange] = told
 
 
-def _victim(ctx: DetectorContext, prior: Answered, detector: str) -> tuple[Entry | None, bool]:
-    """
-    Return the exchange whose answer *prior* received, one that was under way with it, and whether the two are a pair.
-
-    Those that are known to have received their own are none. Of a pair, the other is suspected for the same reason.
-    """
-    left: list[Entry] = []
-    paired: list[Entry] = []
-    for each in prior.beside:
-        judgement = ctx.memory.late.of(each.exchange) if ctx.memory else None
-        if judgement is None or ATTESTED not in judgement.matched:
-            left.append(each)
-            told = judgement.findings.values() if judgement else ()
-            if any(_points_at(finding, prior.entry, detector) for finding in told):
-                paired.append(each)
-    likely = paired or left
-    return (likely[0], bool(paired)) if len(likely) == 1 else (None, False)
-
-
-def _points_at(told: Finding, entry: Entry, detector: str) -> bool:
-    return (told.detector, told.strength) == (detector, "strong") and told.victim in (UNKNOWN, entry.exchange)
-
-
-def _name(ctx: DetectorContext, receiver: Entry, owner: Entry, detector: str, now: float) -> None:
-    """Name *owner* as the victim of what was found about the answer to *receiver*, where none is named yet."""
-    judgement = ctx.memory.late.of(receiver.exchange) if ctx.memory else None
-    for key, told in list(judgement.findings.items()) if judgement else ():
-        if key[0] == detector and told.victim == UNKNOWN:
+def _name_victims(ctx: DetectorContext, owner: Entry, now: float) -> None:
+    """Name the victims of what was reported before, now that *owner* is known to have received its own answer."""
+    if ctx.memory is None:
+        return
+    sent = ctx.memory.sent
+    for exchange, told in list(sent.nameless.items()):
+        prior = sent.of_exchange(exchange)
+        if prior is None or owner.exchange not in [each.exchange for each in prior.beside]:
+            continue
+        if (victim := _victim(ctx, prior)) is not None:
             place = Fact("", told.received, told.where)
-            ctx.late(receiver, finding(detector, FAMILY, told.strength, place, told.expected, owner), now)
+            ctx.late(prior.entry, finding(told.detector, FAMILY, told.strength, place, told.expected, victim), now)
+            sent.nameless.pop(exchange, None)
+
+
+def _victim(ctx: DetectorContext, prior: Answered) -> Entry | None:
+    """Return the one exchange under way with *prior* that is not known to have received its own answer."""
+    left = [each for each in prior.beside if not _is_attested(ctx, each)]
+    return left[0] if len(left) == 1 else None
+
+
+def _is_attested(ctx: DetectorContext, entry: Entry) -> bool:
+    judgement = ctx.memory.late.of(entry.exchange) if ctx.memory else None
+    return judgement is not None and ATTESTED in judgement.matched
+
+
+def _is_one_of_several(ctx: DetectorContext, prior: Answered, detector: str) -> bool:
+    """Whether the answer to an exchange under way with *prior* is suspected for the same reason: they were mixed up."""
+    judged = (ctx.memory.late.of(each.exchange) for each in prior.beside) if ctx.memory else iter(())
+    return any(
+        (told.detector, told.strength) == (detector, "strong")
+        for judgement in judged if judgement is not None
+        for told in judgement.findings.values()
+    )  # fmt: skip

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from ...answer.reader import ERROR_ID
 from ...correlation import PREFIX
 from ...values.answer import Fact
 from ...values.decision import Finding
@@ -102,6 +103,8 @@ def duplicate(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
     if not isinstance(value, str) or ctx.status >= 400:
         return
     if not ctx.record.generation or not is_distinctive(value) or ctx.returned(value, now).kind != "foreign":
+        return
+    if fact.where == ERROR_ID:
         return
     other = ctx.ledger.find("answer", value, now)
     rule = "duplicate body" if fact.kind == "id" else f"duplicate {fact.where}"

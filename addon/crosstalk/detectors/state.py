@@ -44,7 +44,7 @@ def _strength(ctx: DetectorContext, fact: Fact, rule: str) -> FindingStrength:
         if fact.where not in _MUTUAL:
             return "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
         mirrored = ctx.standing(rule).mirrors(RUN_STRONG, str(fact.value), ctx.entry.at)
-        return "strong" if mirrored or ctx.stands(rule, RUN_STRONG) else "weak"
+        return "strong" if mirrored or ctx.suspects(rule, RUN_STRONG) else "weak"
     if ctx.stands(rule, RUN_FORM_PROOF):
         return "proof"
     beside = any(ctx.request and live.request.dialect == ctx.request.dialect for live in ctx.concurrent())

@@ -122,18 +122,22 @@ def test_both_of_a_swap_are_found_though_the_first_breaks_the_rule() -> None:
     assert (two.verdict().kind, two.verdict().victim) == ("suspect", f"x{one.number}")
 
 
-def test_of_several_under_way_the_one_that_is_attested_too_is_the_victim() -> None:
+def test_of_several_under_way_those_that_received_their_own_are_no_victims() -> None:
     world = known(16)
     lines = {name: asked(world, name) for name in ("one", "two", "three", "four")}
     got = {"one": "two", "two": "one", "three": "three", "four": "four"}
     for name, line in lines.items():
         answered(world, line, f"msg_of_{got[name]}_0000000")
-    for name in ("one", "two"):
+    victims = []
+    for name in ("one", "two", "three", "four"):
         later = asked(world, name, *said("yes"), previous=f"msg_of_{got[name]}_0000000")
-        answered(world, later, f"msg_next_{name}_00000", Fact("compared", "messages", "body diagnostics"))
+        what = "same" if got[name] == name else "messages"
+        answered(world, later, f"msg_next_{name}_00000", Fact("compared", what, "body diagnostics"))
+        victims.append([lines[each].verdict().victim for each in ("one", "two")])
 
-    assert lines["one"].verdict().victim == f"x{lines['two'].number}"
-    assert lines["two"].verdict().victim == f"x{lines['one'].number}"
+    ids = [f"x{lines[each].number}" for each in ("two", "one")]
+    assert [lines[each].verdict().kind for each in ("one", "two")] == ["suspect", "suspect"]
+    assert victims == [["unknown", ""], ["unknown", "unknown"], ["unknown", "unknown"], ids]
 
 
 def test_at_another_account_nothing_is_compared() -> None:

@@ -1,0 +1,139 @@
+"""
+What is found where a provider gives no id back: in conversations made of real text, where answers are exchanged.
+
+A part of `scripts/crosstalk_score`. Without faults, the same conversations are right answers, and nothing may be said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from patchbay.values.decision import Verdict
+from tests.crosstalk.talks import MIXED, Talks, run
+from tests.crosstalk.world import NAMES
+from tests.simulator.diagnosis import Care
+
+ATTESTS = ("anthropic", "openai_responses")
+AT_ONCE = (2, 6, 12)  # conversations under way
+ROUNDS, EVERY, KNOWN = 160, 10, 20  # turns of each; those in which something goes wrong, from that one on
+CLEAN = 40_000  # right answers, at scale 1
+FOUND_AT_ONCE, FOUND_LATER, NAMED, SUSPECTED = 0.75, 0.95, 0.99, 0.0005  # what must be reached, and not exceeded
+
+
+@dataclass
+class Row:
+    """What became of the answers that were exchanged in one dialect, and of those beside them."""
+
+    wrong: int = 0
+    at_once: int = 0
+    later: int = 0
+    proved: int = 0
+    named: int = 0
+    rightly: int = 0
+    right: int = 0
+    suspected: int = 0
+    accused: int = 0  # right answers that were called crosstalk
+    by: Counter[str] = field(default_factory=Counter)
+
+
+def mixed(dialect: str, stream: bool, care: Care | None, seed: int, scale: float) -> Row:
+    """Exchange answers of some rounds, two or three at a time."""
+    row = Row()
+    for number in range(max(1, round(6 * scale))):
+        world = Talks(dialect, stream, 100 * seed + number, care)
+        told = list(run(world, ROUNDS, AT_ONCE[number % len(AT_ONCE)], _wrong))
+        for each in told:
+            if each.of is None:
+                _count_right(row, each.later)
+                continue
+            row.wrong += 1
+            row.at_once += _is_found(each.at_once)
+            row.later += _is_found(each.later)
+            row.proved += each.later.kind == "crosstalk"
+            if _is_found(each.later) and each.later.victim != "unknown":
+                row.named += 1
+                row.rightly += each.later.victim == f"x{each.of.number}"
+            row.by.update({found.detector for found in each.later.findings if found.strength != "weak"})
+    return row
+
+
+def clean(seed: int, scale: float, progress: Callable[[str, int, int], None]) -> Row:
+    """Let conversations pass of which nothing is wrong."""
+    row, number = Row(), 0
+    while row.right < CLEAN * scale:
+        dialect = list(NAMES)[number % len(NAMES)]
+        care: Care | None = "right" if number // 2 % 2 else None
+        world = Talks(dialect, number % 2 == 1, 1000 * seed + number, care)
+        for each in list(run(world, ROUNDS, AT_ONCE[number % len(AT_ONCE)], lambda _: "")):
+            _count_right(row, each.later)
+        number += 1
+        progress("talks: right answers", row.right, int(CLEAN * scale))
+    return row
+
+
+def report(seed: int, scale: float, progress: Callable[[str, int, int], None]) -> tuple[list[str], bool]:
+    """Return the tables, and whether what must hold does."""
+    text = ["### In conversations, with nothing echoed", "", _INTRODUCTION, ""]
+    text += [
+        "| conversations | answers exchanged | found at once | by the next turn | proved | victim right, where named |"
+    ]
+    text += ["|---|---|---|---|---|---|"]
+    good, by = True, Counter[str]()
+    places = [(dialect, stream, care) for dialect in NAMES for stream in (False, True) for care in _cares(dialect)]
+    for number, (dialect, stream, care) in enumerate(places, 1):
+        row = mixed(dialect, stream, care, seed, scale)
+        by += row.by
+        text.append(_line(dialect, stream, care, row))
+        good = good and _holds(dialect, stream, care, row)
+        progress("talks", number, len(places))
+    right = clean(seed, scale, progress)
+    text += ["", f"Found by: {', '.join(f'`{name}` {count}' for name, count in by.most_common())}."]
+    share = f"{right.suspected / max(1, right.right):.3%}"
+    text += [f"{right.right} right answers of such conversations: {right.accused} called crosstalk."]
+    text += [f"{right.suspected} ({share}) of them were suspected, by {dict(right.by) or 'none'}."]
+    return text, good and not right.accused and right.suspected <= SUSPECTED * right.right
+
+
+_INTRODUCTION = (
+    "Each conversation is about a file of Python's library; its turns send parts of the file, and its answers say the"
+    " next part, with token counts of a real tokenizer. Two, six or twelve are under way at once; in one round of ten"
+    " two or three answers are exchanged. *Compares*: the provider compares each turn with the one before, as Anthropic"
+    " and OpenAI do. A stream of OpenAI chat tells no count of tokens."
+)
+
+
+def _cares(dialect: str) -> tuple[Care | None, ...]:
+    return (None, "right") if dialect in ATTESTS else (None,)
+
+
+def _wrong(number: int) -> str:
+    return MIXED[number // EVERY % len(MIXED)] if number >= KNOWN and number % EVERY == 0 else ""
+
+
+def _count_right(row: Row, verdict: Verdict) -> None:
+    row.right += 1
+    row.accused += verdict.kind == "crosstalk"
+    row.suspected += verdict.kind == "suspect"
+    if _is_found(verdict):
+        row.by.update({found.detector for found in verdict.findings if found.strength != "weak"})
+
+
+def _is_found(verdict: Verdict) -> bool:
+    return verdict.kind in ("crosstalk", "suspect")
+
+
+def _line(dialect: str, stream: bool, care: Care | None, row: Row) -> str:
+    name = f"{dialect}, {'stream' if stream else 'whole'}{', compares' if care else ''}"
+    shares = [row.at_once, row.later, row.proved]
+    cells = [f"{share / max(1, row.wrong):.0%}" for share in shares]
+    victims = f"{row.rightly} of {row.named}"
+    return f"| {name} | {row.wrong} | {' | '.join(cells)} | {victims} |"
+
+
+def _holds(dialect: str, stream: bool, care: Care | None, row: Row) -> bool:
+    counts = not (dialect == "openai_chat" and stream)  # its stream tells no count of tokens
+    at_once = not counts or row.at_once >= FOUND_AT_ONCE * row.wrong
+    later = not care or row.later >= FOUND_LATER * row.wrong
+    return at_once and later and row.rightly >= NAMED * row.named

@@ -176,7 +176,7 @@ def _diagnosis(diagnostics: object) -> Iterator[Fact]:
     reason = diagnostics.get("cache_miss_reason") if isinstance(diagnostics, dict) else None
     kind = str(reason.get("type")) if isinstance(reason, dict) else ""
     if diagnostics is None or kind in _CHANGES:
-        yield Fact("compared", _CHANGES.get(kind, "same"), "body diagnostics")
+        yield Fact("compared", _CHANGES.get(kind, "unchanged"), "body diagnostics")
 
 
 def _binding(changes: list[Any]) -> Iterator[Fact]:

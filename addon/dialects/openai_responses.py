@@ -124,7 +124,7 @@ def _diagnosis(told: dict[str, Any]) -> Iterator[Fact]:
     """
     reason = str(told.get("reason"))
     if told.get("type") == "cache_hit" or (told.get("type") == "cache_miss" and reason in _CHANGES):
-        yield Fact("compared", _CHANGES.get(reason, "same"), "body prompt_cache_diagnostics")
+        yield Fact("compared", _CHANGES.get(reason, "unchanged"), "body prompt_cache_diagnostics")
 
 
 def _comparing(body: Body, previous: str) -> dict[str, object]:

@@ -31,7 +31,7 @@ def test_the_page_has_a_row_for_each_detector_in_their_order() -> None:
 def test_every_name_that_a_finding_can_have_stands_in_the_table() -> None:
     table = PAGE.partition("\n## The detectors\n")[2].partition("\n\n**")[0]
     files = sorted(Path(detectors.__file__ or "").parent.glob("*.py"))
-    names = {name for file in files for name in re.findall(r'finding\(\s*"([\w-]+)"', file.read_text("utf-8"))}
+    names = {name for file in files for name in re.findall(r'\bfinding\(\s*"([\w-]+)"', file.read_text("utf-8"))}
 
     assert names > {"tag", "unknown-tag", "mangled-tag"}
     assert {name for name in names | {*DETECTORS} if f"`{name}`" not in table} == set()

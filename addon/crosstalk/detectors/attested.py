@@ -21,7 +21,7 @@ from ..sent_prefixes import Answered
 from .finding import finding
 
 FAMILY = "attestation"
-SAME = "same"  # the value of a fact `compared`: the provider found no difference; else the part that differs
+UNCHANGED = "unchanged"  # the value of a fact `compared`: the provider found no difference; else the part that differs
 
 
 def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     elif prior := memory.sent.of_answer(ctx.record.host, ctx.compared_id):
         if prior.entry.account != ctx.entry.account or prior.entry.exchange == ctx.entry.exchange:
             return
-        if value == SAME:
+        if value == UNCHANGED:
             ctx.kept.add("next-turn")
             memory.late.attested(prior.entry.exchange, ctx.entry.exchange, now)
             _name_victims(ctx, prior.entry, now)

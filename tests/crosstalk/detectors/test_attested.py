@@ -43,7 +43,7 @@ def known(answers: int = 8, stream: bool = False) -> World:
         first = asked(world, f"warm {number}")
         answered(world, first, f"msg_{number:020}")
         second = asked(world, f"warm {number}", *said("yes"), previous=f"msg_{number:020}")
-        answered(world, second, f"msg_x{number:020}", Fact("compared", "same", "body diagnostics"))
+        answered(world, second, f"msg_x{number:020}", Fact("compared", "unchanged", "body diagnostics"))
     return world
 
 
@@ -60,7 +60,7 @@ def test_an_answer_whose_request_the_next_turn_extends_is_ours() -> None:
     first = asked(world, "one")
     before = answered(world, first, "msg_of_one_00000000")
     later = asked(world, "one", *said("yes"), previous="msg_of_one_00000000")
-    answered(world, later, "msg_next_0000000000", Fact("compared", "same", "body diagnostics"))
+    answered(world, later, "msg_next_0000000000", Fact("compared", "unchanged", "body diagnostics"))
 
     assert before.kind == "unverifiable"
     assert (first.verdict().kind, first.verdict().echo) == ("clean", "attested")
@@ -131,7 +131,7 @@ def test_of_several_under_way_those_that_received_their_own_are_no_victims() -> 
     victims = []
     for name in ("one", "two", "three", "four"):
         later = asked(world, name, *said("yes"), previous=f"msg_of_{got[name]}_0000000")
-        what = "same" if got[name] == name else "messages"
+        what = "unchanged" if got[name] == name else "messages"
         answered(world, later, f"msg_next_{name}_00000", Fact("compared", what, "body diagnostics"))
         victims.append([lines[each].verdict().victim for each in ("one", "two")])
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from patchbay.crosstalk import words
-from patchbay.crosstalk.words import Preference, Preferences, of_json, of_text, preference
+from patchbay.crosstalk.mixups import Misfit, Mixups
+from patchbay.crosstalk.words import better, of_json, of_text
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Verdict
 
@@ -73,7 +74,7 @@ def test_words_are_numbers_of_no_use_elsewhere() -> None:
     answered(world, one, "sailing")
     answered(world, two, "cooking")
 
-    shown = repr((one.verdict(), two.verdict(), one.watch.record.encoded(), world.memory.words._known))
+    shown = repr((one.verdict(), two.verdict(), one.watch.record.encoded(), world.memory.words._misfits))
     assert not any(word in shown for topic in TOPICS.values() for word in topic.split())
     assert all(isinstance(word, int) for word in of_text("saffron risotto"))
 
@@ -105,28 +106,35 @@ def test_a_word_that_several_requests_have_says_nothing() -> None:
     assert words.fitting(of_text("saffron shallot mainsail"), {"a": a, "b": b, "c": c}) == {"a": 1, "b": 0, "c": 1}
 
 
-def test_a_preference_takes_words_enough() -> None:
-    assert preference("a", {"a": 1, "b": 6}) == Preference("b", 6, 1)
-    assert preference("a", {"a": 2, "b": 8}) is None
-    assert preference("a", {"a": 0, "b": 5}) is None
-    assert preference("a", {"a": 3, "b": 3}) == Preference("a", 3, 3)
-    assert preference("a", {"a": 1, "b": 0}) is None
-    assert preference("a", {}) is None
+def test_an_answer_fits_another_request_better_with_words_enough() -> None:
+    assert better("a", {"a": 1, "b": 6}) == {"b": 1 / 6}
+    assert better("a", {"a": 1, "b": 5}) == {}
+    assert better("a", {"a": 2, "b": 8}) == {}
+    assert better("a", {"a": 2, "b": 9, "c": 12}) == {"b": 1 / 9, "c": 1 / 12}
+    assert better("a", {"a": 0, "b": 5}) == {}
+    assert better("a", {"b": 6}) == {"b": 1 / 6}
+    assert better("a", {"a": 30}) == {}
 
 
-def test_an_answer_waits_for_the_one_that_it_fits() -> None:
-    known = Preferences()
-
-    assert known.note("a", Preference("b", 9, 0)) == []
-    assert known.note("c", Preference("b", 8, 0)) == []
-    assert known.note("b", Preference("a", 7, 0)) == [
-        ("a", Preference("b", 9, 0)), ("c", Preference("b", 8, 0)), ("b", Preference("a", 7, 0)),
-    ]  # fmt: skip
+def misfit(exchange: str, **others: float) -> Misfit:
+    return Misfit(exchange, others, "", "")
 
 
-def test_an_answer_that_fits_its_own_request_clears_those_that_fit_it_too() -> None:
-    known = Preferences()
-    known.note("a", Preference("b", 9, 0))
+def told(mixups: Mixups, each: Misfit) -> list[tuple[str, str]]:
+    return [(found.exchange, owner) for found, owner in mixups.note(each)]
 
-    assert known.note("b", Preference("b", 9, 9)) == []
-    assert known.note("d", Preference("b", 9, 0)) == []
+
+def test_an_answer_waits_for_those_that_make_a_ring_with_it() -> None:
+    mixups = Mixups()
+
+    assert told(mixups, misfit("a", b=0.1)) == []
+    assert told(mixups, misfit("c", b=0.1)) == []
+    assert told(mixups, misfit("b", a=0.1)) == [("a", "b"), ("b", "a")]
+
+
+def test_an_answer_that_fits_its_own_request_is_in_no_ring() -> None:
+    mixups = Mixups()
+    mixups.note(misfit("a", b=0.1))
+    mixups.fits("a")
+
+    assert told(mixups, misfit("b", a=0.1)) == []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Buffer, Callable, Iterator, Mapping
 from dataclasses import field
 from functools import lru_cache
 from typing import Literal
@@ -90,9 +90,9 @@ class Mint:
         text = f"{whole:032x}"
         return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
-    def keyed(self, digest: bytes) -> bytes:
-        """Return *digest* (empty: none) so that nobody without the key can guess what it is of."""
-        return tag(self._words_key, digest, _WORDS) if digest else b""
+    def keyed(self, words: Buffer) -> bytes:
+        """Return a digest of *words* (empty: none) from which nobody without the key can guess them."""
+        return tag(self._words_key, words, _WORDS) if words else b""
 
     def recognise(self, value: str) -> str:
         """Return *value* as a bare id of ours in lower case, or the empty string."""

@@ -123,7 +123,7 @@ class Exchange:
     waits_since: float | None = None
     may_retry: set[str] = field(default_factory=set)  # accounts that may try again, once: a new secret, or no seals
     unsealed: set[str] = field(default_factory=set)  # accounts that get the request without what others sealed
-    unstamped: bool = False  # it goes without our id in its metadata, which the upstream refused
+    unstamped: frozenset[str] = frozenset()  # members of the body that go without ours, which the upstream refused
     attempts: list[Attempt] = field(default_factory=list)
     first_byte: float | None = None
     retry_home: str = ""  # the account that it waits for once, after a transient fault, and tries again

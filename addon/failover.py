@@ -148,7 +148,7 @@ def exhausted(exchange: Exchange, bounds: FailoverSettings, now: float) -> tuple
     if attempt.reached and not exchange.repeatable:
         return "not_repeatable", "the request may have been carried out and must not be sent twice"
     # a second attempt at the home is free, and so is the one without what another account sealed, or without our id
-    free = bool(exchange.retry_home) + len(exchange.unsealed) + exchange.unstamped
+    free = bool(exchange.retry_home) + len(exchange.unsealed) + bool(exchange.unstamped)
     if len(exchange.attempts) - free >= bounds.attempts:
         return "attempts_exhausted", f"{bounds.attempts} attempts failed, and failover.attempts allows no more"
     if now - exchange.opened > bounds.timeout:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Buffer, Iterable, Iterator
 from functools import lru_cache, partial
 
 from blake3 import blake3
@@ -44,6 +44,6 @@ def digests(key: bytes, first: bytes, seconds: Iterable[bytes], size: int = SIZE
 fingerprint = partial(digest, None)  # without a key: for comparisons inside the process
 
 
-def tag(key: bytes, data: bytes, size: int = SIZE) -> bytes:
+def tag(key: bytes, data: Buffer, size: int = SIZE) -> bytes:
     """Return the digest of *data* alone under *key*, without a length before it."""
     return blake3(data, key=key).digest(size)

@@ -105,7 +105,7 @@ class RequestEditor:
             request_id=request_id,
             request_guid=self._mint.guid(request_id) if provider.stamp.uses("request_guid") else "",
             at=request.endpoint.suffix,
-            in_metadata=self._takes(lease, "metadata"),
+            in_metadata=self._takes(exchange, lease, "metadata"),
             session_id=session_id,
             thread_id=correlation.session_id(self._session_key, thread, account.id) if thread else "",
             model_id=self._model_id(lease),
@@ -119,11 +119,13 @@ class RequestEditor:
             return {}, ""
         previous = self._sent.last(account.id, thread) if thread else ""
         found = dialects.of(request.endpoint.dialect).comparing(request.body, previous)
-        return found if all(self._takes(lease, name) for name in _outer(found)) else {}, previous
+        return found if all(self._takes(exchange, lease, name) for name in _outer(found)) else {}, previous
 
-    def _takes(self, lease: Lease, member: str) -> bool:
+    def _takes(self, exchange: Exchange, lease: Lease, member: str) -> bool:
         """Whether the upstream of *lease* takes *member* of ours."""
-        return not lease.account.base_path.startswith(_CODEX) and (str(lease.origin), member) not in self._refused
+        if member in exchange.unstamped or lease.account.base_path.startswith(_CODEX):
+            return False
+        return not self._refused or (str(lease.origin), member) not in self._refused
 
     def _session_id(self, exchange: Exchange, lease: Lease) -> str:
         """Return the id of the session as the provider of *lease* knows it; a replay's is the one it had."""
@@ -171,19 +173,19 @@ class RequestEditor:
 
     def unstamps(self, exchange: Exchange, attempt: Attempt) -> bool:
         """
-        Whether *attempt* was refused for a member that we added, and may be made again without it.
+        Whether *attempt* was refused for a member that we added to, and may be made again without ours.
 
-        No later request to that upstream carries it.
+        Where the client sent none, no later request to that upstream carries it; else its own may be at fault.
         """
         lease, upstream, complaint = attempt.lease, str(attempt.lease.origin), attempt.complaint.lower()
-        refused = [name for name in _outer(lease.edit.body) if name in _ADDED and name in complaint]
+        refused = {name for name in _outer(lease.edit.body) if name in _ADDED and name in complaint}
         for name in refused:
-            if (upstream, name) not in self._refused:
+            if name not in exchange.request.body and (upstream, name) not in self._refused:
                 self._refused[upstream, name] = None
                 self.unstamped(lease.account.provider.name, name)
         if not refused or exchange.unstamped or exchange.socket_lease is not None or not exchange.repeatable:
             return False
-        exchange.unstamped = True
+        exchange.unstamped = frozenset(refused)
         exchange.may_retry.add(lease.account.id)
         return True
 

@@ -13,12 +13,11 @@ from .id_order import IdOrder
 from .judgement import LateFindings
 from .mixups import Mixups
 from .prompt_lengths import Expected, PromptLengths
-from .request_summary import RequestSummary
+from .request_summary import UNSEEN, RequestSummary
 from .sent_prefixes import SentPrefixes
 
 _JUST_ENDED, _SMALL = 32, 256 * 1024  # attempts, and bytes of a request of theirs
 _LONGEST = 256  # characters of a model that are compared
-UNSEEN = 2048  # bytes of a last turn that are worth remembering
 _LIVE, _SENT, _MODELS, _RECEIVED = 10_000, 50_000, 20_000, 20_000
 
 
@@ -40,7 +39,7 @@ class RecentExchanges:
         self._ended: deque[tuple[float, LiveAttempt]] = deque(maxlen=_JUST_ENDED)
         self._sent: BoundedMap[tuple[str, str, str], Entry | None] = BoundedMap(_SENT)
         self._asked: BoundedMap[bytes, str] = BoundedMap(_LIVE)
-        self._turns: BoundedMap[tuple[str, bytes], str] = BoundedMap(_LIVE)
+        self._ends: BoundedMap[tuple[str, bytes], str] = BoundedMap(_LIVE)
         self._received: BoundedMap[tuple[str, str, str], str] = BoundedMap(_RECEIVED)
         self._models: BoundedMap[tuple[str, str, str], None] = BoundedMap(_MODELS)
         self.habits = HostHabits()
@@ -93,8 +92,8 @@ class RecentExchanges:
         return self._asked.get(entry.digest, entry.exchange) != entry.exchange
 
     def sent_before(self, entry: Entry, request: RequestSummary) -> bool:
-        """Whether another exchange sent the last turn of *request* to the account of *entry* before."""
-        return self._turns.setdefault((entry.account, request.last_turn), entry.exchange) != entry.exchange
+        """Whether another exchange sent a history with the end of that of *request* to the account before."""
+        return self._ends.setdefault((entry.account, request.end), entry.exchange) != entry.exchange
 
     def others(self, entry: Entry, host: str) -> Iterator[LiveAttempt]:
         """Yield the attempts of other exchanges at *host* that overlap *entry*."""

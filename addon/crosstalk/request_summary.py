@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -18,7 +19,12 @@ from .words import Words
 _TOOLS = 4096  # names of one request
 _RESULTS = 64  # turns at the end of a history that are looked at for results
 _MEDIA = (b"base64", b"nlineData", b"nline_data", b"input_audio", b"file_id", b"ileUri", b"image_url", b"ile_url")
-_CONTINUES = ("previous_response_id", "previous_interaction_id", "conversation")
+UNSEEN = 2048  # bytes at the end of a turn that are worth remembering
+_LOOKED_AT = 65_536  # bytes of a history's end, for the beginning of its last turn
+# Members near the beginning of a turn, or of a part; within a text, their quotes are escaped. They may end one too.
+_BEGINNINGS = (b'"role"', b'"type"')
+_ENDING = re.compile(rb'(?:,\s*"cache_control"\s*:\s*\{[^{}]*+\}|,\s*"role"\s*:\s*"\w+"|[\]}\s])*+\Z')
+_OF_ENDING = 160  # bytes in which it lies
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -69,12 +75,6 @@ class RequestSummary:
         return heat != 0 and "seed" not in self._body and "seed" not in inside
 
     @property
-    def words(self) -> bytes:
-        """A digest of all turns; empty when there are none."""
-        turns = self._body.view(self._dialect.history)
-        return blake3(turns).digest(16) if turns else b""
-
-    @property
     def history_name(self) -> str:
         """The member that holds the history."""
         return self._dialect.history
@@ -121,9 +121,7 @@ class RequestSummary:
     @property
     def adds(self) -> bool:
         """Whether the provider has the earlier turns, so that the request holds new ones alone."""
-        thread = self._body.get("thread")
-        continued = isinstance(thread, dict) and bool(thread.get("previous_message_id"))
-        return continued or any(self._body.get(name) for name in _CONTINUES)
+        return self._dialect.adds(self._body)
 
     def forget_body(self) -> None:
         """Keep the words of the history's end, and let the body go."""
@@ -133,20 +131,24 @@ class RequestSummary:
     @property
     def last_turn(self) -> bytes:
         """A digest of the last turn as it was sent; empty when there is none."""
-        turn = self._last_turn()
-        return blake3(turn).digest(16) if turn else b""
-
-    @property
-    def last_turn_size(self) -> int:
-        """The bytes of the last turn."""
-        return len(self._last_turn())
-
-    def _last_turn(self) -> bytes:
         turns = self._body.view(self._dialect.history)
         with suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             found = _ARRAY.decode(turns)
-            return bytes(found[-1]) if found else b""
-        return bytes(turns)  # a text in place of a list
+            return blake3(found[-1]).digest(16) if found else b""
+        return blake3(turns).digest(16) if turns else b""  # a text in place of a list
+
+    @property
+    def end(self) -> bytes:
+        """A digest of the end of the history."""
+        return blake3(memoryview(self.history)[-UNSEEN:]).digest(16)
+
+    @property
+    def end_size(self) -> int:
+        """The bytes, as far as is looked, that lie behind the beginning of the last turn, or of a part of it."""
+        tail = bytes(memoryview(self.history)[-_LOOKED_AT:])
+        ending = _ENDING.search(tail, max(0, len(tail) - _OF_ENDING))
+        end = ending.start() if ending else len(tail)
+        return len(tail) - max(0, *(tail.rfind(name, 0, end) for name in _BEGINNINGS))
 
     @property
     def results(self) -> tuple[str, ...]:

@@ -43,11 +43,11 @@ class Watch:
         request: RequestSummary | None = None,
     ) -> None:
         record.at = Moment(memory.tick() if memory else 0, now)
-        record.version, record.kinds = VERSION, sorted(BY_KIND)
+        record.version, record.kinds = VERSION, list(BY_KIND)
         record.habits = judged = record.habits or {}
         own = frozenset((*record.own, record.client_id) if record.client_id else record.own)
         record.own = sorted(own)
-        entry = record.entry(now, mint.keyed(request.words) if request and record.generation else b"")
+        entry = record.entry(now, mint.keyed(request.history) if request and record.generation else b"")
         self.record = record
         self._ctx = DetectorContext(
             record, entry, mint, ledger, judged, own, memory=memory, request=request,
@@ -60,8 +60,9 @@ class Watch:
         self._strangers: list[Fact] = []  # ids whose owner was not known when they came
         ledger.note("request", record.request_id, entry, now)
         if memory and request and record.generation:
+            self._prompt = Prompt(record.host, record.model, record.thread, request.size, request.adds)
             if record.lengths is None:
-                record.lengths = memory.lengths.expected(self._prompt(request))
+                record.lengths = memory.lengths.expected(self._prompt)
             memory.begin(LiveAttempt(entry, request, record.host, record.lengths))
         for other_form in {value for value in record.expected.values() if len(value) == 36 and mint.recognise(value)}:
             ledger.note("request", other_form, entry, now)
@@ -194,14 +195,10 @@ class Watch:
             for model in ctx.models[:4]:
                 memory.answers(ctx.record.host, ctx.request.model, model)
         if ctx.request is not None and self.record.generation:
-            self._learn_lengths(memory, ctx.request)
+            self._learn_lengths(memory)
 
-    def _prompt(self, request: RequestSummary) -> Prompt:
-        record = self.record
-        return Prompt(record.host, record.model, record.thread, request.size, adds=request.adds)
-
-    def _learn_lengths(self, memory: RecentExchanges, request: RequestSummary) -> None:
-        ctx, record, prompt = self._ctx, self.record, self._prompt(request)
+    def _learn_lengths(self, memory: RecentExchanges) -> None:
+        ctx, record, prompt = self._ctx, self.record, self._prompt
         if ctx.misfits or self.verdict().kind in ("suspect", "crosstalk"):
             memory.lengths.forget(prompt)
             return

@@ -187,6 +187,11 @@ def _binding(changes: list[Any]) -> Iterator[Fact]:
         yield Fact("bound", tuple((int(found[1]), int(found[2])) for found in places), "body input_transformations")
 
 
+def _adds(body: Body) -> bool:
+    thread = body.get("thread")
+    return isinstance(thread, dict) and bool(thread.get("previous_message_id"))
+
+
 def _compared_id(body: Body) -> str | None:
     asked = body.get("diagnostics")
     if not isinstance(asked, dict):
@@ -422,6 +427,7 @@ DIALECT = Dialect(
         BoundField(header="anthropic-workspace-id", accepted=True),
     ),
     without_sealed=_without_sealed,
+    adds=_adds,
     compared_id=_compared_id,
     prompt_parts=("system", "tools"),
     comparing=_comparing,

@@ -67,6 +67,7 @@ class Dialect:
     bound_fields: tuple[BoundField, ...] = ()
     without_sealed: Callable[[Body, Keeps], bytes] = lambda body, keeps: body.raw or b""  # without unreadable reasoning
     settings: Callable[[Body | Mapping[str, Any]], dict[str, str]] = lambda data: {}  # that an answer repeats
+    adds: Callable[[Body], bool] = lambda body: False  # the provider has the earlier turns: the body holds new ones
     # the id of the answer whose request its provider compares with this one; empty: it asks for that without one
     compared_id: Callable[[Body], str | None] = lambda body: None
     prompt_parts: tuple[str, ...] = ()  # members beside the history that it compares

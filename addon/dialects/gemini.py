@@ -359,6 +359,7 @@ DIALECT = Dialect(
     owning_marks={"contents": _FILES, "request": _FILES},
     without_sealed=_without_sealed,
     hides_models=_hides_models,
+    adds=lambda body: bool(body.get("previous_interaction_id")),
     read=_read,
     read_calls=_read_calls,
     order=_CandidateOrder,

@@ -288,6 +288,7 @@ DIALECT = Dialect(
     bound_fields=openai.BOUND_FIELDS,
     without_sealed=_without_sealed,
     settings=_settings_of,
+    adds=lambda body: any(map(body.get, ("previous_response_id", "conversation"))),
     compared_id=_compared_id,
     prompt_parts=("instructions", "tools"),
     comparing=_comparing,

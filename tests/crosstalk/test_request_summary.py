@@ -98,15 +98,41 @@ def test_two_answers_differ_unless_the_temperature_is_0_or_a_seed_is_given(
 
 
 @pytest.mark.parametrize(("dialect", "name"), HISTORY.items())
-def test_words_are_all_turns_and_the_last_turn_is_the_last(dialect: str, name: str) -> None:
+def test_the_history_is_all_turns_and_the_last_turn_is_the_last(dialect: str, name: str) -> None:
     one, two = {"role": "user", "content": "one"}, {"role": "user", "content": "two"}
     asked = summary(dialect, **{name: [one, two]})
 
-    assert asked.words == blake3(msgspec.json.encode([one, two])).digest(16)
+    assert bytes(asked.history) == msgspec.json.encode([one, two])
     assert asked.last_turn == blake3(msgspec.json.encode(two)).digest(16)
-    assert asked.words == summary(dialect, temperature=1, **{name: [one, two]}).words
-    assert (summary(dialect).words, summary(dialect).last_turn) == (b"", b"")
+    assert asked.history == summary(dialect, temperature=1, **{name: [one, two]}).history
+    assert (summary(dialect).history, summary(dialect).last_turn) == (b"", b"")
     assert summary(dialect, **{name: []}).last_turn == b""
+
+
+SHORT, LONG = "short " * 4, "long " * 1000
+ENDS = [
+    ([{"role": "user", "content": LONG}, {"role": "user", "content": SHORT}], 52),
+    ([{"role": "user", "content": SHORT}, {"role": "user", "content": LONG}], 5028),
+    ([{"content": LONG, "role": "user"}], 5030),
+    ([{"content": LONG, "role": "user"}, {"content": SHORT, "role": "user"}], 68),
+    ([{"role": "user", "content": [{"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}]}], 5064),
+    ([{"type": "function_call_output", "call_id": "c", "output": '{"role": "user", "type": "x"}' + LONG}], 5094),
+    ([{"role": "user", "content": "x" * 100_000}], 65_536),
+    ([], 2),
+]
+
+
+@pytest.mark.parametrize(("turns", "size"), ENDS)
+def test_the_end_of_a_history_lies_behind_the_beginning_of_its_last_turn_or_part(turns: list[Any], size: int) -> None:
+    assert summary("openai_chat", messages=turns).end_size == size
+
+
+def test_histories_with_one_end_have_one_digest_of_it() -> None:
+    one, two = ([{"role": "user", "content": text + LONG}] for text in ("one", "two"))
+
+    assert summary("openai_chat", messages=one).end == summary("openai_chat", messages=two).end
+    assert summary("openai_chat", messages=one).end != summary("openai_chat", messages=[*one, *two, SHORT]).end
+    assert len(summary("openai_chat").end) == 16
 
 
 def test_a_text_as_history_is_its_own_last_turn() -> None:

@@ -531,7 +531,7 @@ def test_a_generation_is_beside_the_others_until_it_ends_and_its_words_are_known
     assert entry is not None and host.asked is not None
 
     assert [each.entry.exchange for each in host.memory.others(Entry("b"), HOST)] == live
-    assert entry.words == (MINT.keyed(host.asked.words) if generation else b"")
+    assert entry.words == (MINT.keyed(host.asked.history) if generation else b"")
     watch.end(AT + 1)
     assert list(host.memory.others(Entry("b", at=AT + 2), HOST)) == []
 

@@ -167,3 +167,18 @@ def test_an_upstream_that_refuses_metadata_is_asked_without_it_from_then_on(runn
     assert [each["outcome"] for each in second["attempts"]] == ["ok"]
     assert {first["verdict"], second["verdict"]} == {"unverifiable"}
     assert running.log.count("refuses `metadata`") == 1
+
+
+def test_metadata_of_a_client_that_are_refused_teach_nothing(running: Proxy, silent: Simulator) -> None:
+    refused = {"error": {"message": "Invalid 'metadata': too long", "type": "invalid_request_error"}}
+    silent.fault("status", {"status": 400, "body": refused}, when=lambda record: b'"too long"' in record.body)
+    body = {"model": "sim-1", "input": "one", "metadata": {"theirs": "too long"}}
+    headers = {"authorization": "Bearer sk-client-of-metadata"}
+    answer = httpx.post(f"{running.url}/v1/responses", json=body, headers=headers, timeout=60, trust_env=False)
+    post(running, "two")
+
+    first, second = lines(running, 2)
+    assert (answer.status_code, answer.json()) == (400, refused)
+    assert [each["outcome"] for each in first["attempts"]] == ["request", "request"]
+    assert second["verdict"] == "clean"
+    assert "refuses" not in running.log

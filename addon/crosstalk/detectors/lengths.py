@@ -10,7 +10,7 @@ from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import RUN_STRONG
 from ..mixups import Misfit, nearest
-from ..recent import UNSEEN
+from ..request_summary import UNSEEN
 from .finding import FindingStrength, finding
 
 FAMILY = "length"
@@ -82,11 +82,14 @@ def cached(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     if ctx.status >= 400 or not ctx.record.generation or ctx.cached or not lengths.per_byte:
         return
-    if request.size < UNSEEN or request.has_media or ctx.memory.sent_before(ctx.entry, request):
+    if request.size < UNSEEN:
         return
-    least = int(lengths.per_byte * request.last_turn_size)
-    if request.last_turn_size < UNSEEN or usage.prompt - usage.cached >= least:
+    new, size = usage.prompt - usage.cached, request.end_size
+    least = int(lengths.per_byte * size)
+    if size < UNSEEN or new >= least:
         ctx.kept.add("cached-tokens")
+        return
+    if request.has_media or ctx.memory.sent_before(ctx.entry, request):
         return
     yield from _judged(ctx, "cached-tokens", f"{usage.cached} of {usage.prompt} tokens", f"{least} of them new", now)
 

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 TAIL, ANSWER = 8192, 16_384  # bytes of a history's end, and characters of an answer, that are read
-# So many words of another request alone, and so many times those of its own and one, make an answer fit that better.
-_OTHER, _RATIO = 6, 3
+# So many words of another request alone, so many times those of its own and one, and so many times as many that others
+# may have too, make an answer fit that better.
+_OTHER, _RATIO, _IN_ALL = 6, 3, 2
 
 _SCRIPTS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # written without spaces
 _WORD = re.compile(rf"[^\W{_SCRIPTS}]{{4,}}")
@@ -38,18 +39,20 @@ def of_text(text: str) -> Words:
     return frozenset(found)
 
 
-def fitting(answer: Words, requests: Mapping[str, Words]) -> dict[str, int]:
-    """Return how many words of *answer* each of *requests* has, and no other of them."""
+def fitting(answer: Words, requests: Mapping[str, Words]) -> dict[str, tuple[int, int]]:
+    """Return how many words of *answer* each of *requests* has and no other of them, and how many it has in all."""
     shared = {name: words & answer for name, words in requests.items()}
     times = Counter(word for words in shared.values() for word in words)
-    return {name: sum(times[word] == 1 for word in words) for name, words in shared.items()}
+    return {name: (sum(times[word] == 1 for word in words), len(words)) for name, words in shared.items()}
 
 
-def better(own: str, counts: Mapping[str, int]) -> dict[str, float]:
+def better(own: str, counts: Mapping[str, tuple[int, int]]) -> dict[str, float]:
     """
     Return the requests that an answer to *own* fits better than that, by the counts of `fitting`.
 
     The more words, the nearer.
     """
-    least = max(_OTHER, _RATIO * (counts.get(own, 0) + 1))
-    return {name: 1 / count for name, count in counts.items() if name != own and count >= least}
+    alone, in_all = counts[own]
+    least = max(_OTHER, _RATIO * (alone + 1)), _IN_ALL * in_all
+    others = ((name, count) for name, count in counts.items() if name != own)
+    return {name: 1 / count[0] for name, count in others if count[0] >= least[0] and count[1] >= least[1]}

@@ -34,12 +34,12 @@ def foreign(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     better = words.better(mine, counts := words.fitting(answer, requests))
     if not better:
         memory.words.fits(mine)
-        if counts[mine]:
+        if counts[mine][0]:
             ctx.kept.add("words")
         return
     standing = ctx.broke("words", now, explained=True, misdelivery=True)
-    most = max(counts[name] for name in better)
-    told = Misfit(mine, nearest(better), f"more than {counts[mine]} of its own", f"{most} words of another request")
+    most = max(counts[name][0] for name in better)
+    told = Misfit(mine, nearest(better), f"more than {counts[mine][0]} of its own", f"{most} words of another request")
     strength: FindingStrength = "weak" if standing.void else "strong"
     for each, receiver, owner in ctx.mixed_up(memory.words, told):
         found = finding("words", FAMILY, strength, Fact("over", each.received, "body text"), each.expected, owner)

@@ -102,18 +102,24 @@ def test_the_end_of_a_history_is_read_alone() -> None:
 
 def test_a_word_that_several_requests_have_says_nothing() -> None:
     a, b, c = (of_text(text) for text in ("saffron shallot", "saffron halyard", "mainsail"))
+    counts = words.fitting(of_text("saffron shallot mainsail"), {"a": a, "b": b, "c": c})
 
-    assert words.fitting(of_text("saffron shallot mainsail"), {"a": a, "b": b, "c": c}) == {"a": 1, "b": 0, "c": 1}
+    assert counts == {"a": (1, 2), "b": (0, 1), "c": (1, 1)}
 
 
 def test_an_answer_fits_another_request_better_with_words_enough() -> None:
-    assert better("a", {"a": 1, "b": 6}) == {"b": 1 / 6}
-    assert better("a", {"a": 1, "b": 5}) == {}
-    assert better("a", {"a": 2, "b": 8}) == {}
-    assert better("a", {"a": 2, "b": 9, "c": 12}) == {"b": 1 / 9, "c": 1 / 12}
-    assert better("a", {"a": 0, "b": 5}) == {}
-    assert better("a", {"b": 6}) == {"b": 1 / 6}
-    assert better("a", {"a": 30}) == {}
+    assert better("a", {"a": (1, 1), "b": (6, 6)}) == {"b": 1 / 6}
+    assert better("a", {"a": (1, 1), "b": (5, 5)}) == {}
+    assert better("a", {"a": (2, 2), "b": (8, 8)}) == {}
+    assert better("a", {"a": (2, 2), "b": (9, 9), "c": (12, 12)}) == {"b": 1 / 9, "c": 1 / 12}
+    assert better("a", {"a": (0, 0), "b": (5, 5)}) == {}
+    assert better("a", {"a": (30, 30)}) == {}
+
+
+def test_an_answer_with_many_words_of_its_own_request_fits_no_other_better() -> None:
+    """Two conversations about one thing: what others have too may be meant by either."""
+    assert better("a", {"a": (0, 6), "b": (8, 11)}) == {}
+    assert better("a", {"a": (0, 6), "b": (8, 12)}) == {"b": 1 / 8}
 
 
 def misfit(exchange: str, **others: float) -> Misfit:

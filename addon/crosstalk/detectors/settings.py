@@ -17,6 +17,7 @@ FAMILY = "settings"
 # Settings whose values a server cannot guess; numbers are not among them, since a server has defaults.
 _DISTINCT = ("previous_response_id", "prompt_cache_key", "safety_identifier", "user", "instructions", "metadata.")
 _NAMES = frozenset({"user", "safety_identifier", "prompt_cache_key"})  # in which a gateway may write its tenant
+_DIGESTED = ("instructions", "tools")  # compared as digests, from which a reader of a finding could guess the words
 _MIN_LENGTH, _MIN_DISTINCT = 8, 4  # characters, and distinct ones, above which equal values are no chance
 
 
@@ -85,17 +86,23 @@ def _findings(ctx: DetectorContext, diff: _Difference, alike: int, now: float) -
         ctx.broke(rule, now, found=ctx.swap_note(diff.owner), explained=diff.owner is not None, misdelivery=True)
     if ctx.void(rule):
         return
-    place = Fact("settings", diff.theirs, f"body {diff.name}")
+    mine, theirs = _told(ctx, diff.name, diff.mine), _told(ctx, diff.name, diff.theirs)
+    place = Fact("settings", theirs, f"body {diff.name}")
     telling = diff.telling and diff.name.startswith(_DISTINCT)
     known = diff.sender is not None and telling and ctx.stands(rule, RUN_FORM_PROOF)
     repeats = ctx.stands_explained(rule) and ctx.standing(rule).kept >= RUN_PROOF
     owned = diff.owner is not None and (alike > 1 or (diff.telling and repeats))
     if owned or (known and not diff.common):
-        yield finding("settings", FAMILY, "proof", place, diff.mine, diff.sender)
+        yield finding("settings", FAMILY, "proof", place, mine, diff.sender)
     elif not diff.common and (_seldom(ctx, diff, rule) or ctx.suspects(rule, RUN_STRONG)):
-        yield finding("settings", FAMILY, "strong", place, diff.mine, diff.sender)
+        yield finding("settings", FAMILY, "strong", place, mine, diff.sender)
     else:
-        yield finding("settings", FAMILY, "weak", place, diff.mine)
+        yield finding("settings", FAMILY, "weak", place, mine)
+
+
+def _told(ctx: DetectorContext, name: str, value: str) -> str:
+    """Return *value* as a finding shows it."""
+    return ctx.mint.keyed(value.encode("utf-8", "surrogatepass")).hex() if name in _DIGESTED else value
 
 
 def _seldom(ctx: DetectorContext, diff: _Difference, rule: str) -> bool:

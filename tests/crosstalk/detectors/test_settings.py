@@ -18,7 +18,7 @@ from patchbay.ledger import Entry
 from patchbay.values.answer import Fact
 
 from ..world import World
-from .contexts import AT, HOST, MINE as RECORDED, beside, broken, context, found, habits, kept, request, told
+from .contexts import AT, HOST, MINE as RECORDED, MINT, beside, broken, context, found, habits, kept, request, told
 from .test_habits import over, strengths
 
 OTHERS: dict[str, Any] = {
@@ -111,6 +111,17 @@ def _repeated(name: str, value: Any) -> str:
     if name == "instructions":
         return blake3(value.encode()).hexdigest(16)
     return str(value["run"] if isinstance(value, dict) else value)
+
+
+@pytest.mark.parametrize("name", ["instructions", "tools"])
+def test_words_of_a_prompt_are_shown_as_digests_that_need_the_key(name: str) -> None:
+    ctx = swapped(name, habits=rule_of(name, kept(12)))
+    theirs = request("openai_responses", **THEIRS).settings[name]
+
+    (told,) = found(ctx, "settings", Fact("settings", {name: theirs}, "body"))
+
+    assert told.received == MINT.keyed(theirs.encode()).hex()
+    assert told.expected == MINT.keyed(ctx.request.settings[name].encode()).hex()  # type: ignore[union-attr]
 
 
 # -- by the standing of the rule ---------------------------------------------------------------------------------------

@@ -104,10 +104,11 @@ def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
         runs[number].step(attempt, fact, now)
         changed |= {change.exchange: change for change in memory.late.amendments(runs[number].stored.exchange)}
     recorded = _recorded_changes([run.stored for run in runs])
-    return [
-        Judged(run.stored, run.verdict(), changed.get(run.stored.exchange), recorded.get(run.stored.exchange))
-        for run in runs
-    ]
+    judged: list[Judged] = []
+    for run in runs:
+        told = recorded.get(run.stored.exchange)
+        judged.append(Judged(run.stored, run.verdict(told or {}), changed.get(run.stored.exchange), told))
+    return judged
 
 
 def _recorded_changes(everything: Sequence[StoredExchange]) -> dict[str, Mapping[str, Any]]:
@@ -183,12 +184,13 @@ class _Run:
         else:
             self._watches[attempt].see(fact, self._status, now)
 
-    def verdict(self) -> Verdict:
-        """Return the verdict."""
+    def verdict(self, told: Mapping[str, Any]) -> Verdict:
+        """Return the verdict; *told* is the recorded change of it."""
         last = self._watches.get(len(self.stored.attempts) - 1)
-        recorded = self.stored.recorded
+        recorded = str(told.get("verdict") or self.stored.recorded)
         if self._partial and recorded in get_args(VerdictKind):
-            return Verdict(recorded, (), "", self.stored.victim, "the recorded verdict")  # type: ignore[arg-type]
+            victim = str(told.get("victim", self.stored.victim))
+            return Verdict(recorded, (), "", victim, "the recorded verdict")  # type: ignore[arg-type]
         if self._unreadable:
             return Verdict("unverifiable", note=self._unreadable)
         return last.verdict() if last else Verdict("unverifiable", note="nothing was sent")

@@ -337,7 +337,7 @@ def test_an_exchange_is_judged_as_of_its_sending() -> None:
     replayed.step(0, None, 1.0)
     replayed.step(0, Fact("framing", "events", "body"), 2.0)
 
-    assert replayed.verdict().kind == "suspect"
+    assert replayed.verdict({}).kind == "suspect"
     (live,) = memory.others(Entry("z"), "http://host")
     assert (live.request.model, live.request.dialect, live.request.suffix) == ("m", "openai_chat", "/chat/completions")
     theirs, known = (ledger.find("request", each, 1.0) for each in ("pb1-theirs", "pb1-known"))

@@ -19,7 +19,7 @@ import pytest
 from mitmproxy.test import tflow
 
 from patchbay.proxy.upstream_stream import PatchbayStream
-from scripts import bench_detection, soak_probe
+from scripts import bench_detection, score_talks, soak_probe
 
 from .crosstalk.world import NAMES
 from .proxy.addon import patchbay, service
@@ -402,3 +402,31 @@ def _name(requirement: str) -> str:
     found = re.match(r"[\w.-]+", requirement)
     assert found, requirement
     return found[0].lower().replace(".", "-")
+
+
+def test_the_part_of_conversations_finds_what_is_exchanged_and_suspects_nothing_right() -> None:
+    row = score_talks.mixed("anthropic", False, "right", 1, 0.1)
+    assert row.wrong > 0
+    assert row.wrong >= row.later >= max(row.at_once, 0.8 * row.wrong)  # so few show no more
+    assert (row.rightly, row.accused) == (row.named, 0)
+
+    told: list[str] = []
+    right = score_talks.clean(1, 0.002, lambda part, done, of: told.append(part))
+    assert right.right >= 80
+    assert (right.accused, right.suspected, set(told)) == (0, 0, {"talks: right answers"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "holds"),
+    [
+        ({}, True), ({"at_once": 74}, False), ({"later": 94}, False), ({"rightly": 98}, False),
+        ({"named": 0, "rightly": 0}, True),
+    ],
+)  # fmt: skip
+def test_the_part_of_conversations_holds_by_what_was_found_and_named(changed: dict[str, int], holds: bool) -> None:
+    found = {"wrong": 100, "at_once": 75, "later": 95, "named": 100, "rightly": 99} | changed
+    row = score_talks.Row(**found)
+
+    assert score_talks._holds("anthropic", True, "right", row) is holds
+    assert score_talks._holds("openai_chat", True, None, score_talks.Row(wrong=100))
+    assert "| 100 | " in score_talks._line("anthropic", True, "right", row)

@@ -12,8 +12,8 @@ from ..frozen import dataclass as frozen
 _KNOWN = 20_000  # conversations, and models of hosts
 _FIRSTS = 3  # first turns of a model at a host, before one is predicted
 _FADES = 0.98  # the weight of all earlier answers, at each answer
-# How far a count may be from its prediction. In 1,000 turns of code, prose, JSON, hexadecimal digits and Chinese, what
-# a turn added was never further off than its own size (`scripts/prompt_lengths`).
+# How far a count may be from its prediction: a turn of other text than the ones before is off by up to its own size.
+# `scripts/crosstalk_score` counts the right answers that are suspected for being further off.
 _OF_ADDED, _OF_FIRST, _ALWAYS = 1.0, 0.6, 80
 _FEWEST, _MOST = 0.02, 2.0  # tokens for each byte of a text
 _AT_LEAST = 0.25  # of the usual tokens for so many bytes; hexadecimal digits and base64 have more

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec import structs
 
 from patchbay.crosstalk import report
 from patchbay.crosstalk.host_habits import Demotion
-from patchbay.values.decision import Decision, Finding, Verdict
+from patchbay.values.decision import Amendment, Decision, Finding, Verdict
 
 
 def finding(strength: str, received: str) -> Finding:
@@ -84,3 +86,25 @@ def test_an_incident_has_the_ids_times_and_compared_values_and_no_content() -> N
 
     assert bundle == {**decision.encoded(), "id": "r", "note": "n", "attempts": [told, told], "around": around}
     assert bundle["around"] is not around
+
+
+@pytest.mark.parametrize(
+    ("verdict", "findings", "line"),
+    [
+        ("clean", [], "clean since exchange next (before: unverifiable)"),
+        ("clean", [PROOF], "clean since exchange next (before: unverifiable)"),
+        ("suspect", [], "suspect since exchange next (before: unverifiable)"),
+    ],
+)
+def test_a_verdict_that_changed_later_is_said_with_what_it_was(verdict: Any, findings: Any, line: str) -> None:
+    change = Amendment(1.0, "x", "r", "s", "one", verdict, "unverifiable", "b", findings, "next")
+
+    assert report.amendment(change) == line
+
+
+def test_a_later_proof_is_said_and_its_incident_is_the_change() -> None:
+    change = Amendment(1.0, "x", "r", "s", "one", "crosstalk", "unverifiable", "b", [PROOF], "next")
+
+    assert report.amendment(change).startswith("crosstalk since exchange next: ")
+    assert PROOF.received in report.amendment(change)
+    assert report.amended_bundle(change) == {"id": "r", "event_type": "crosstalk", **change.encoded()}

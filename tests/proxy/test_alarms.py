@@ -14,7 +14,7 @@ from mitmproxy.test import tflow
 from patchbay.proxy import alarms, persistence
 from patchbay.proxy.alarms import Alarms
 from patchbay.state import Leak
-from patchbay.values.decision import Finding
+from patchbay.values.decision import Amendment, Finding
 
 from .addon import in_loop
 
@@ -218,3 +218,32 @@ async def test_a_victim_that_was_named_meanwhile_is_not_told_again(monkeypatch: 
     world = World(named=[(finding("b", where="header x"), finding("b"))])
     await world.alarm(monkeypatch, finding(where="header x"), finding("b"))
     assert world.recorded == [finding("b")]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "victim", "here", "logged", "marked", "told"),
+    [
+        ("crosstalk", "b", {"a", "b"}, True, True, False),
+        ("crosstalk", "b", {"a"}, True, True, True),
+        ("crosstalk", "unknown", {"a"}, True, False, False),
+        ("crosstalk", "", {"a"}, True, False, False),
+        ("suspect", "b", {"a"}, False, False, False),
+        ("clean", "", {"a"}, False, False, False),
+    ],
+)
+def test_a_later_proof_is_logged_its_victim_marked_and_other_instances_told(
+    caplog: pytest.LogCaptureFixture, verdict: Any, victim: str, here: set[str], logged: bool, marked: bool, told: bool
+) -> None:
+    world, amended, marks = World(here=here), list[Amendment](), list[tuple[Leak, object]]()
+    incidents: Any = SimpleNamespace(
+        amended=amended.append, mark=lambda leak, flow: marks.append((leak, flow)), flow_of=world.flow_of
+    )
+    change = Amendment(1.0, "a", "pb1-x", "e718a2c40b1d", "one", verdict, "clean", victim, [], "next")
+    Alarms(cast("Any", world), cast("Any", world), incidents).amended(change)
+
+    leak = Leak(victim, "pb1-x", session="e718a2c4")
+    assert amended == [change]
+    assert marks == ([(leak, "a")] if marked else [])
+    assert (world.leaks, world.told) == (([leak], 1) if told else ([], 0))
+    line = f"pb1-x event_type=crosstalk late=next session=e718a2c4 account=one victim={victim or 'unknown'}"
+    assert caplog.messages == ([line] if logged else [])

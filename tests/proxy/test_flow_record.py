@@ -280,3 +280,37 @@ def test_the_digest_is_kept_where_the_flow_ends_as_it_came(
 
     assert flow.metadata["patchbay.served"]["request_id"] == exchange.attempts[-1].lease.request_id
     assert flow.metadata["patchbay.served"]["digest"] == (exchange.digest.hex() if kept else "")
+
+
+CHANGE = {"exchange": "a", "verdict": "suspect", "victim": "b", "findings": [{"detector": "d"}], "by": "c", "time": 1.0}
+
+
+@pytest.mark.parametrize(("exchange", "verdict"), [("a", "suspect"), ("other", "clean")])
+def test_a_changed_verdict_takes_the_place_of_the_exchange_s_own(exchange: str, verdict: str) -> None:
+    flow = tflow.twebsocketflow()
+    flow.metadata |= {"patchbay.exchange": exchange, "patchbay.verdict": "clean"}
+    flow_record.add_line(flow, {"exchange": exchange, "verdict": "clean"})
+    flow_record.add_record(flow, {"sent": [{"exchange": "a"}, {"exchange": exchange}], "verdict": "clean"})
+    flow_record.add_record(flow, {"sent": [], "verdict": "clean"})
+
+    flow_record.amend(flow, CHANGE)
+
+    told = flow.metadata
+    assert (told["patchbay.verdict"], told["patchbay.amended"]) == (verdict, [CHANGE])
+    assert [line["verdict"] for line in told["patchbay.exchanges"]] == [verdict]
+    assert [each["verdict"] for each in told["patchbay.on_socket"]] == [verdict, "clean"]
+    if verdict == "suspect":
+        line, record = told["patchbay.exchanges"][0], told["patchbay.on_socket"][0]
+        assert line["victim"] == record["victim"] == told["patchbay.victim"] == "b"
+        assert line["findings"] == told["patchbay.findings"] == CHANGE["findings"]
+        assert "findings" not in record
+
+
+def test_only_the_last_changed_verdicts_are_kept() -> None:
+    flow = tflow.tflow()
+    for number in range(flow_record.MAX_RECORDS + 1):
+        flow_record.add_amendment(flow, CHANGE | {"time": number})
+        flow_record.amend(flow, CHANGE | {"time": number})
+
+    for name in ("patchbay.amends", "patchbay.amended"):
+        assert [each["time"] for each in flow.metadata[name]] == list(range(1, flow_record.MAX_RECORDS + 1))

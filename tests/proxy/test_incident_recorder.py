@@ -16,7 +16,7 @@ from patchbay.proxy import incident_recorder
 from patchbay.proxy.incident_recorder import IncidentRecorder
 from patchbay.settings.settings import CrosstalkSettings
 from patchbay.state import Leak
-from patchbay.values.decision import Finding
+from patchbay.values.decision import Amendment, Finding
 
 from ..test_router import answer, good, opened, request, routed, router
 
@@ -149,3 +149,32 @@ def test_the_settings_of_files_are_changed(tmp_path: Path) -> None:
     closed(recorder, tflow.tflow(resp=True), "crosstalk")
 
     assert not (tmp_path / "incidents").exists()
+
+
+@pytest.mark.parametrize(("verdict", "files"), [("crosstalk", 1), ("suspect", 0), ("clean", 0)])
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_verdict_that_changes_later_stands_on_the_flow_and_evidence_is_written(
+    tmp_path: Path, verdict: Any, files: int, is_here: bool
+) -> None:
+    recorder, flow = IncidentRecorder(tmp_path, CrosstalkSettings()), tflow.tflow()
+    change = Amendment(1.0, "a", "pb1-a", "session", "one", verdict, "unverifiable", "b", [finding("b")], "c")
+    with taddons.context():
+        if is_here:
+            recorder.opened(flow, "a")
+        recorder.amended(change)
+    recorder.close()
+
+    assert flow.metadata.get("patchbay.amended") == ([change.encoded()] if is_here else None)
+    written = [json.loads(file.read_text()) for file in (tmp_path / "incidents").glob("*.json")]
+    assert len(written) == files
+    assert all((each["id"], each["verdict"], each["by"]) == ("pb1-a", "crosstalk", "c") for each in written)
+
+
+def test_a_socket_that_got_its_own_answer_elsewhere_is_not_marked(tmp_path: Path) -> None:
+    recorder, flow = IncidentRecorder(tmp_path, CrosstalkSettings()), tflow.twebsocketflow()
+    recorder.opened(flow, "b")
+    with taddons.context():
+        recorder.mark(LEAK, flow)
+        assert "patchbay.leaked_to" not in flow.metadata
+        recorder.mark(LEAK, None)
+    assert "patchbay.leaked_to" in flow.metadata

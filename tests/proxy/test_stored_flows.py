@@ -428,3 +428,11 @@ def test_an_id_of_another_key_is_not_ours() -> None:
     flow.request.headers["x-request-id"] = other.new(0.0, bytes)
 
     assert list(stored_flows.exchanges_of(flow, mint_of(KEY))) == []
+
+
+def test_a_flow_tells_which_verdicts_its_answer_changed_and_how_its_own_was() -> None:
+    mine, other = {"exchange": "b", "by": "a"}, {"exchange": "c", "by": "another"}
+    flow = _flow(sent=[{"exchange": "a", "request_id": "r"}], amends=[mine, other, "odd"], amended=[other, 7])
+
+    (found,) = stored_flows.exchanges_of(flow, mint_of(KEY))
+    assert (found.amends, found.amended) == ((mine,), (other,))

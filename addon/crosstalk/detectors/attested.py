@@ -77,14 +77,17 @@ def _about(ctx: DetectorContext, prior: Answered, fact: Fact, detector: str, now
     mine, victim = prior.entry, _victim(ctx, prior)
     found = f"{mine.request_id} → {victim.request_id}" if victim else ""
     standing = ctx.broke(detector, now, found=found, explained=victim is not None, misdelivery=True)
-    if standing.void:
+    if standing.void or ctx.memory is None:
         return
+    sent = ctx.memory.sent
     explained = victim is not None and standing.seldom_broken and not standing.doubted
-    counts = explained or _is_one_of_several(ctx, prior, detector) or standing.suspects(RUN_STRONG)
+    if alone := explained or standing.suspects(RUN_STRONG):
+        sent.first[mine.exchange] = detector
+    counts = alone or any(sent.first.get(each.exchange) == detector for each in prior.beside)  # they were mixed up
     told = finding(detector, FAMILY, "strong" if counts else "weak", fact, "the answer to our request", victim)
     ctx.late(mine, told, now)
-    if victim is None and counts and ctx.memory is not None:
-        ctx.memory.sent.nameless[mine.exchange] = told
+    if victim is None and counts:
+        sent.nameless[mine.exchange] = told
 
 
 def _name_victims(ctx: DetectorContext, owner: Entry, now: float) -> None:
@@ -111,13 +114,3 @@ def _victim(ctx: DetectorContext, prior: Answered) -> Entry | None:
 def _is_attested(ctx: DetectorContext, entry: Entry) -> bool:
     judgement = ctx.memory.late.of(entry.exchange) if ctx.memory else None
     return judgement is not None and ATTESTED in judgement.matched
-
-
-def _is_one_of_several(ctx: DetectorContext, prior: Answered, detector: str) -> bool:
-    """Whether the answer to an exchange under way with *prior* is suspected for the same reason: they were mixed up."""
-    judged = (ctx.memory.late.of(each.exchange) for each in prior.beside) if ctx.memory else iter(())
-    return any(
-        (told.detector, told.strength) == (detector, "strong")
-        for judgement in judged if judgement is not None
-        for told in judgement.findings.values()
-    )  # fmt: skip

@@ -165,6 +165,21 @@ def test_a_host_that_finds_differences_everywhere_is_suspected_once() -> None:
     assert "crosstalk" not in kinds
 
 
+def test_an_answer_is_not_suspected_for_the_sake_of_one_that_is_so_itself() -> None:
+    """Else a host that begins to find differences sets off a chain, as far as answers were under way at once."""
+    world = known(16)
+    one, two = asked(world, "one"), asked(world, "two")
+    answered(world, one, "msg_of_one_00000000")
+    three = asked(world, "three")
+    answered(world, two, "msg_of_two_00000000")
+    answered(world, three, "msg_of_three_000000")
+    for name, answer in (("one", "of_one_00000000"), ("two", "of_two_00000000"), ("three", "of_three_000000")):
+        later = asked(world, name, *said("yes"), previous=f"msg_{answer}")
+        answered(world, later, f"msg_next_{name}_00000", Fact("compared", "messages", "body diagnostics"))
+
+    assert [line.verdict().kind for line in (one, two, three)] == ["suspect", "suspect", "unverifiable"]
+
+
 def test_reasoning_that_is_bound_to_another_conversation_says_so_too() -> None:
     world = known()
     one, two = asked(world, "one"), asked(world, "two")

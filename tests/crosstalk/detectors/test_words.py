@@ -118,8 +118,8 @@ def test_an_answer_fits_another_request_better_with_words_enough() -> None:
 
 def test_an_answer_with_many_words_of_its_own_request_fits_no_other_better() -> None:
     """Two conversations about one thing: what others have too may be meant by either."""
-    assert better("a", {"a": (0, 6), "b": (8, 11)}) == {}
-    assert better("a", {"a": (0, 6), "b": (8, 12)}) == {"b": 1 / 8}
+    assert better("a", {"a": (0, 10), "b": (8, 17)}) == {}
+    assert better("a", {"a": (0, 10), "b": (8, 18)}) == {"b": 1 / 8}
 
 
 def misfit(exchange: str, **others: float) -> Misfit:

@@ -25,11 +25,15 @@ def test_ids_are_compared_that_begin_alike_and_are_as_long(one: str, other: str,
 
 def test_the_greatest_before_a_time_is_returned() -> None:
     order = IdOrder()
-    for now, value in ((1.0, "id_5"), (2.0, "id_3"), (3.0, "id_7")):
+    for now, value in ((1.0, "id_5"), (2.0, "id_3"), (3.0, "id_7"), (4.0, "id_6")):
         order.note("h", "p", value, now)
 
     before = [order.before("h", "p", "id_0", at) for at in (1.0, 1.5, 2.5, 3.0, 9.0)]
     assert before == ["", "id_5", "id_5", "id_5", "id_7"]
+
+
+def test_the_documented_sizes() -> None:
+    assert (id_order.SLACK, id_order._KEPT) == (2.0, 64)
 
 
 @pytest.mark.parametrize("asked", [("other", "p", "id_0"), ("h", "other", "id_0"), ("h", "p", "no_0")])

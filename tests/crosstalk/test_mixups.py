@@ -24,6 +24,7 @@ def test_one_alone_and_a_path_without_return_are_no_ring() -> None:
     assert mixed.note(misfit("a", b=0.1)) == []
     assert mixed.note(misfit("b", c=0.1)) == []
     assert mixed.note(misfit("lonely")) == []
+    assert mixed.note(misfit("itself", itself=0.1)) == []
 
 
 @pytest.mark.parametrize("order", list(permutations("abcd")))

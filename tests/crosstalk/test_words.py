@@ -63,3 +63,7 @@ def test_another_request_fits_better_by_words_of_its_own_and_by_all_words(
 
 def test_its_own_request_is_no_other() -> None:
     assert better("a", {"a": (100, 100)}) == {}
+
+
+def test_runs_share_the_three_characters_that_both_have() -> None:
+    assert len(of_text("漢字仮名交") & of_text("又字仮名")) == 1

@@ -18,6 +18,7 @@ _OF_ADDED, _OF_FIRST, _ALWAYS = 1.0, 0.6, 80
 _FEWEST, _MOST = 0.02, 2.0  # tokens for each byte of a text
 _AT_LEAST = 0.25  # of the usual tokens for so many bytes; hexadecimal digits and base64 have more
 _ANSWERS = 8  # of a model at a host, before one is judged
+_PER_TOKEN = 4.0  # times the usual characters for each token: at least so many are possible
 _FITS = 0.5  # of the tolerance: another request explains a count that is so near to its own prediction
 
 
@@ -41,7 +42,7 @@ class Expected(Struct, frozen=True, array_like=True):
     What is known of a request's lengths when it is sent; each is 0 where too little is.
 
     A right count of its prompt is at most *tolerance* from *tokens*. *per_byte*: the tokens that a byte has at least.
-    *per_token*: the characters that an answer usually has for each of its tokens.
+    *per_token*: the characters that an answer has for each of its tokens at most.
     """
 
     tokens: float = 0.0
@@ -86,6 +87,12 @@ class _Answers:
     count: int = 0
     characters: float = 0.0
     tokens: float = 0.0
+    most: float = 0.0  # characters for each token, of one answer
+
+    def most_per_token(self) -> float:
+        """Return a bound: the further single answers are from the usual, as with reasoning, the further it is."""
+        usual = self.characters / self.tokens
+        return max(_PER_TOKEN * usual, self.most * self.most / usual)
 
 
 class PromptLengths:
@@ -99,7 +106,7 @@ class PromptLengths:
     def expected(self, prompt: Prompt) -> Expected:
         """Return what is known of the lengths of *prompt* and of its answer."""
         known = self._answers.get((prompt.host, prompt.model))
-        per_token = known.characters / known.tokens if known and known.count >= _ANSWERS else 0.0
+        per_token = known.most_per_token() if known and known.count >= _ANSWERS else 0.0
         ratio = self._ratios.get((prompt.host, prompt.model))
         if ratio is None or ratio.firsts < _FIRSTS:
             return Expected(per_token=per_token)
@@ -124,6 +131,7 @@ class PromptLengths:
         known.count += 1
         known.characters = known.characters * _FADES + characters
         known.tokens = known.tokens * _FADES + tokens
+        known.most = max(known.most, characters / tokens)
 
     def learn(self, prompt: Prompt, tokens: int) -> None:
         """Note that *prompt* was counted as *tokens*."""

@@ -147,8 +147,7 @@ class Watch:
         ]
 
     def _doubt(self, memory: RecentExchanges, told: set[str]) -> None:
-        together = {DETECTORS[name].doubts for name in told & DETECTORS.keys()} - {""}
-        for name in told | together:
+        for name in told.union(*(DETECTORS[name].doubts for name in told & DETECTORS.keys())):
             memory.habits.suspected(self.record.host, name, self._ctx.entry.request_id)
 
     def _take_back(self, fact: Fact) -> None:

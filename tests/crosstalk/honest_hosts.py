@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import formatdate
 from functools import partial
 from typing import Any
@@ -18,8 +18,25 @@ from typing import Any
 from ..simulator import render
 from ..simulator.reply import Echoed, Tool, mint
 from ..simulator.steps import Data, data_of, head_of
-from .routed import Routed
-from .world import NAMES, PREFIXES, Line, Wire
+from . import honest_talks
+from .honest_habit import (
+    ANTHROPIC,
+    CHAT,
+    RESPONSES,
+    Document,
+    Habit,
+    Right,
+    event,
+    headed,
+    headless,
+    json_of,
+    kind,
+    members,
+    text_of,
+    told,
+    without,
+)  # fmt: skip
+from .world import NAMES, PREFIXES, Wire
 
 ID = "8f3a1c9b7d2e4f60a1b2c3d4"  # what an id looks like that somebody wrote into a source file
 TENANT = "tenant-7f3a1c"  # what a gateway calls its customer; one client uses the name itself
@@ -29,144 +46,6 @@ CANNED = (
     " service. Please rephrase your question, leave out any sensitive details, and try once more; if you believe that"
     " this message was shown by mistake, contact the support team of your organisation and mention code {code}."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """
-    A right answer on its way out: *line* asked, *worker* (0 to 7) of the host answers.
-
-    *n* counts the answers since the habit is there, from 0.
-    """
-
-    world: Routed
-    line: Line
-    worker: int
-    n: int
-
-    @property
-    def dialect(self) -> str:
-        return self.line.dialect
-
-    @property
-    def own(self) -> Wire:
-        """The answer as it should be."""
-        return self.line.own
-
-    def but(self, **changes: Any) -> Wire:
-        """Return the answer with *changes* in the reply."""
-        return self.world.wire(self.line, replace(self.line.reply, **changes))
-
-    def named(self, value: str) -> Wire:
-        """Return the answer under the id *value*, with the prefix of the dialect before it."""
-        return self.but(answer_id=PREFIXES[self.dialect] + value)
-
-
-Change = Callable[[Right], Wire]
-
-
-@dataclass(frozen=True, slots=True)
-class Habit:
-    """
-    One habit and where it can be met.
-
-    *framing* is `both`, `stream` or `whole`. *depth* is how deep our id comes back, as in `world.DEPTHS`. *ask* returns
-    what the request asks for besides the ordinary. *first* is how many of its first answers may be called another's:
-    none, but where an answer looks in every respect as a wrong one does, until it is known that the host's all do.
-    *shared*: all workers have it or none, since with one alone it is no habit of the host's.
-    """
-
-    change: Change
-    dialects: tuple[str, ...] = tuple(NAMES)
-    framing: str = "both"
-    depth: str = "none"
-    ask: Callable[[int], Mapping[str, Any]] = lambda n: {}
-    first: int = 0
-    shared: bool = False
-
-    def __str__(self) -> str:
-        return getattr(self.change, "__name__", "")
-
-
-# -- how an answer is changed ------------------------------------------------------------------------------------------
-
-Document = dict[str, Any]
-
-
-def told(wire: Wire, change: Callable[[Document, int], Document | None]) -> Wire:
-    """Return *wire* with *change* made to every JSON document in it; what it returns None for is left out."""
-    pieces: list[bytes] = []
-    for at, piece in enumerate(wire.pieces):
-        start, end = piece.find(b"{"), piece.rfind(b"}") + 1
-        if start < 0:
-            pieces.append(piece)
-            continue
-        document = change(json.loads(piece[start:end]), at)
-        if document is not None:
-            pieces.append(piece[:start] + _json(document) + piece[end:])
-    return replace(wire, pieces=tuple(pieces))
-
-
-def core(document: Document) -> Document:
-    """Return the object that says whose answer it is: of an event that wraps it, the inner one."""
-    for name in ("response", "message"):
-        if isinstance(document.get(name), dict):
-            return document[name]  # type: ignore[no-any-return]
-    return document
-
-
-def members(wire: Wire, **values: Any) -> Wire:
-    """Return *wire* with *values* written over the members of what says whose answer it is."""
-
-    def change(document: Document, at: int) -> Document:
-        inner = core(document)
-        if "id" in inner or "responseId" in inner or "object" in inner or "modelVersion" in inner:
-            inner.update(values)
-        return document
-
-    return told(wire, change)
-
-
-def without(wire: Wire, *names: str) -> Wire:
-    """Return *wire* without the members *names*, wherever they stand at the top or in what is wrapped."""
-
-    def change(document: Document, at: int) -> Document:
-        for name in names:
-            document.pop(name, None)
-            core(document).pop(name, None)
-        return document
-
-    return told(wire, change)
-
-
-def headed(wire: Wire, *fields: tuple[str, str]) -> Wire:
-    """Return *wire* with *fields* in its head, in place of those of the same name."""
-    names = {name.lower() for name, _ in fields}
-    return replace(wire, headers=(*(each for each in wire.headers if each[0].lower() not in names), *fields))
-
-
-def headless(wire: Wire, name: str) -> Wire:
-    """Return *wire* without the header *name*."""
-    return replace(wire, headers=tuple(each for each in wire.headers if each[0].lower() != name))
-
-
-def event(dialect: str, document: Document, name: str = "") -> bytes:
-    """Return *document* as one event of a stream."""
-    return render.event(NAMES[dialect], name or str(document.get("type") or ""), document)
-
-
-def kind(piece: bytes) -> str:
-    """Return the type of the event *piece*, where it names one."""
-    start, end = piece.find(b"{"), piece.rfind(b"}") + 1
-    return str(json.loads(piece[start:end]).get("type") or "") if start >= 0 else ""
-
-
-def _json(document: Any) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _text_of(line: Line) -> str:
-    return json.dumps(line.document, sort_keys=True)
 
 
 # -- ids of answers ----------------------------------------------------------------------------------------------------
@@ -355,11 +234,11 @@ def told_twice(of: Right, name: Callable[[int], str]) -> Wire:
             continue
         if not of.line.stream:
             document[member] = [{**document[member][0], "index": index} for index in (0, 1)]
-            pieces.append(_json(document))
+            pieces.append(json_of(document))
             continue
         for index in (0, 1):
             one = {**document, member: [{**document[member][0], "index": index}], _id_name(of): name(index)}
-            pieces.append(piece[:start] + _json(one) + piece[end:])
+            pieces.append(piece[:start] + json_of(one) + piece[end:])
     return replace(of.own, pieces=tuple(pieces))
 
 
@@ -1072,7 +951,7 @@ def fingerprint_per_worker(of: Right) -> Wire:
 def error_in_a_good_answer(of: Right) -> Wire:
     """A gateway's error with status 200, one body for all."""
     error = {"id": PREFIXES[of.dialect] + ID, "error": {"message": "busy", "type": "server_error"}, "status": "failed"}
-    return headed(replace(of.own, pieces=(_json(error),)), ("Content-Type", "application/json"))
+    return headed(replace(of.own, pieces=(json_of(error),)), ("Content-Type", "application/json"))
 
 
 def page_in_a_good_answer(of: Right) -> Wire:
@@ -1301,22 +1180,22 @@ def canned_with_its_id(of: Right) -> Wire:
 
 def question_repeated(of: Right) -> Wire:
     """An echo server: the question is the answer."""
-    return of.but(text=_text_of(of.line), tool=None)
+    return of.but(text=text_of(of.line), tool=None)
 
 
 def repeated_after_an_error(of: Right) -> Wire:
     """A gateway that names requests by their content: the same request failed a moment ago, under the same id."""
-    name = PREFIXES[of.dialect] + hashlib.sha256(_text_of(of.line).encode()).hexdigest()[:24]
+    name = PREFIXES[of.dialect] + hashlib.sha256(text_of(of.line).encode()).hexdigest()[:24]
     failed = of.world.send(like=of.line, model=of.line.model)
     error = {"id": name, "error": {"message": "busy", "type": "server_error"}}
-    page = replace(of.own, pieces=(_json(error),))
+    page = replace(of.own, pieces=(json_of(error),))
     of.world.deliver(failed, headed(page, ("Content-Type", "application/json"), ("x-request-id", name)), status=503)
     return headed(of.but(answer_id=name), ("x-request-id", name))
 
 
 def kept_for_equal_questions(of: Right) -> Wire:
     """A cache: the same question gets the same answer, under the same id. Every question is asked again."""
-    return of.but(answer_id=PREFIXES[of.dialect] + hashlib.sha256(_text_of(of.line).encode()).hexdigest()[:24])
+    return of.but(answer_id=PREFIXES[of.dialect] + hashlib.sha256(text_of(of.line).encode()).hexdigest()[:24])
 
 
 def kept_for_like_questions(of: Right) -> Wire:
@@ -1388,21 +1267,20 @@ def one_stored_answer(of: Right) -> Wire:
     """A stored answer, which several clients get: its ids, its settings and its time are those of who made it."""
     stored = {"id": "resp_" + ID, "object": "response", "created_at": 1_759_990_000, "user": TENANT, "model": "other",
               "instructions": _INSTRUCTIONS.format(n=0), "output": [], "status": "completed"}  # fmt: skip
-    return headed(replace(of.own, pieces=(_json(stored),)), ("Content-Type", "application/json"))
+    return headed(replace(of.own, pieces=(json_of(stored),)), ("Content-Type", "application/json"))
 
 
 def one_embedding(of: Right) -> Wire:
     """Embeddings in the form of a list, under one id, from a model by another name."""
     data = {"object": "list", "id": "embd-" + ID, "created": 1_759_990_000, "model": "bge-m3",
             "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}]}  # fmt: skip
-    return headed(replace(of.own, pieces=(_json(data),)), ("Content-Type", "application/json"))
+    return headed(replace(of.own, pieces=(json_of(data),)), ("Content-Type", "application/json"))
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 _EVERY = ("openai_chat", "openai_responses", "anthropic", "gemini")
 _NAMED = ("openai_chat", "gemini")  # every event bears the answer's id
-_CHAT, _RESPONSES, _ANTHROPIC = ("openai_chat",), ("openai_responses",), ("anthropic",)
 _CALLING = ("openai_chat", "openai_responses", "anthropic")
 
 
@@ -1417,8 +1295,8 @@ def _at(path: str) -> Callable[[int], Mapping[str, Any]]:
 stream = partial(Habit, framing="stream")
 whole = partial(Habit, framing="whole")
 calls = partial(Habit, dialects=_CALLING, ask=_tools)
-settings = partial(Habit, dialects=_RESPONSES, ask=settled)
-fetched = partial(Habit, dialects=_CHAT, framing="whole")
+settings = partial(Habit, dialects=RESPONSES, ask=settled)
+fetched = partial(Habit, dialects=CHAT, framing="whole")
 
 HABITS: tuple[Habit, ...] = (
     Habit(as_it_should_be),
@@ -1445,14 +1323,14 @@ HABITS: tuple[Habit, ...] = (
     stream(ids_at_both_ends, _NAMED),
     stream(two_ids_in_turn, _NAMED, first=2),
     stream(another_id_for_the_answer, _NAMED),
-    stream(another_id_at_the_end, _RESPONSES),
+    stream(another_id_at_the_end, RESPONSES),
     Habit(an_id_per_choice, _NAMED),
     Habit(two_choices, _NAMED),
     # ids inside answers
-    Habit(constant_items, _RESPONSES),
+    Habit(constant_items, RESPONSES),
     calls(constant_calls),
     calls(calls_of_the_arguments),
-    Habit(calls_handed_in, _CHAT, ask=handing_in),
+    Habit(calls_handed_in, CHAT, ask=handing_in),
     calls(calls_per_worker),
     calls(counted_calls),
     calls(kimi_calls),
@@ -1462,7 +1340,7 @@ HABITS: tuple[Habit, ...] = (
     Habit(tools_of_others, ask=_tools),
     Habit(tools_unasked),
     Habit(shared_container, ("openai_responses", "anthropic")),
-    Habit(conversation_of_the_account, _RESPONSES),
+    Habit(conversation_of_the_account, RESPONSES),
     # heads
     Habit(own_request_id),
     Habit(constant_request_id),
@@ -1538,7 +1416,7 @@ HABITS: tuple[Habit, ...] = (
     Habit(model_per_worker),
     Habit(model_swapped),
     Habit(model_null),
-    Habit(answered_by_the_fallback, _ANTHROPIC, ask=with_fallbacks),
+    Habit(answered_by_the_fallback, ANTHROPIC, ask=with_fallbacks),
     # form
     Habit(in_the_form_of_chat, ("openai_responses", "anthropic", "gemini")),
     Habit(in_the_form_of_responses, ("openai_chat", "anthropic", "gemini")),
@@ -1556,13 +1434,13 @@ HABITS: tuple[Habit, ...] = (
     stream(in_one_piece),
     stream(comments),
     stream(pings),
-    stream(pings_of_chat, _CHAT),
+    stream(pings_of_chat, CHAT),
     stream(events_unnamed),
     stream(events_named),
     Habit(white_space_first),
     Habit(garbage_behind),
     Habit(document_behind),
-    Habit(choices_empty, _CHAT),
+    Habit(choices_empty, CHAT),
     Habit(usage_missing),
     Habit(usage_constant),
     Habit(usage_doubled),
@@ -1579,22 +1457,22 @@ HABITS: tuple[Habit, ...] = (
     stream(start_of_the_gateway, first=2),
     stream(start_missing),
     stream(blocks_unopened, ("openai_responses", "anthropic")),
-    stream(blocks_unclosed, _ANTHROPIC),
-    stream(blocks_never_opened_are_closed, _ANTHROPIC),
-    stream(blocks_misnumbered, _ANTHROPIC),
-    stream(items_renamed, _RESPONSES),
+    stream(blocks_unclosed, ANTHROPIC),
+    stream(blocks_never_opened_are_closed, ANTHROPIC),
+    stream(blocks_misnumbered, ANTHROPIC),
+    stream(items_renamed, RESPONSES),
     stream(ended_before_the_block),
-    stream(numbers_constant, _RESPONSES),
-    stream(number_one_at_the_end, _RESPONSES),
-    stream(numbers_anew, _RESPONSES),
-    stream(numbers_with_gaps, _RESPONSES),
-    stream(numbers_missing, _RESPONSES),
-    stream(roles_everywhere, _CHAT),
-    stream(roles_alone, _CHAT),
+    stream(numbers_constant, RESPONSES),
+    stream(number_one_at_the_end, RESPONSES),
+    stream(numbers_anew, RESPONSES),
+    stream(numbers_with_gaps, RESPONSES),
+    stream(numbers_missing, RESPONSES),
+    stream(roles_everywhere, CHAT),
+    stream(roles_alone, CHAT),
     stream(reason_of_tools, ("openai_chat", "anthropic")),
-    stream(deltas_of_another_kind, _ANTHROPIC),
-    stream(prompt_counted_twice, _ANTHROPIC),
-    stream(prompt_counted_late, _ANTHROPIC),
+    stream(deltas_of_another_kind, ANTHROPIC),
+    stream(prompt_counted_twice, ANTHROPIC),
+    stream(prompt_counted_late, ANTHROPIC),
     # words
     Habit(canned),
     Habit(several_canned),
@@ -1614,6 +1492,7 @@ HABITS: tuple[Habit, ...] = (
     fetched(lines_with_heads, ask=_at("/v1/files/file-3/content")),
     fetched(transcript_with_heads, ask=_at("/v1/audio/transcriptions")),
     fetched(speech_with_heads, ask=_at("/v1/audio/speech")),
-    fetched(one_stored_answer, dialects=_RESPONSES, ask=_at("/v1/responses/resp_" + ID)),
+    fetched(one_stored_answer, dialects=RESPONSES, ask=_at("/v1/responses/resp_" + ID)),
     fetched(one_embedding, ask=_at("/v1/embeddings")),
+    *honest_talks.HABITS,
 )

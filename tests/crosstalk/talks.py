@@ -18,7 +18,8 @@ from typing import Any
 from patchbay.values.decision import Verdict
 
 from ..simulator.diagnosis import Care, Diagnoses
-from ..simulator.reply import Usage, prompt_tokens, tokens
+from ..simulator.reply import Reply, Usage, prompt_tokens, tokens
+from .routed import Routed
 from .world import Line, World
 
 _LEAST = 30_000  # bytes of a file that a conversation can be about
@@ -72,37 +73,47 @@ class Told:
         return self.line.verdict()
 
 
-class Talks(World):
-    """Conversations at one host, some of them under way at once. *care* is how well it compares turns; None: never."""
+class Conversations(World):
+    """
+    Conversations at one host, some of them under way at once.
 
-    def __init__(self, dialect: str, stream: bool, seed: int, care: Care | None = None) -> None:
-        super().__init__("none", dialect, stream, seed)
-        self.diagnoses = Diagnoses(care) if care else None
-        self._number = 0
+    *diagnoses* compares their turns; None: the host never does. *project*: all of them are about one text. *counts*: a
+    client of OpenAI chat asks for the count of tokens in a stream.
+    """
+
+    diagnoses: Diagnoses | None = None
+    project = False
+    counts = False
+    _number = 0
 
     def talk(self) -> Talk:
         """Begin a conversation."""
         self._number += 1
         texts = library()
-        text = texts[self.random.randrange(len(texts))]
+        text = texts[-1 if self.project else self.random.randrange(len(texts))]
         instructions = texts[self.random.randrange(_INSTRUCTIONS)][: 2000 + 3000 * (self._number % _INSTRUCTIONS)]
         random = Random(f"{self.random.random()} {self._number}")
         return Talk(f"talk {self._number}", text, instructions, random, at=random.randrange(len(text)))
 
-    def asked(self, talk: Talk) -> Line:
-        """Send the next turn of *talk*."""
+    def asked(self, talk: Talk, **asks: Any) -> Line:
+        """Send the next turn of *talk*; *asks* goes into the body."""
         talk.turns.append(("user", talk.question()))
         self.thread = talk.name
-        line = self.send(**self._members_of(talk))
+        line = self.send(**self._members_of(talk), **asks)
         said = talk.piece(6.5, 0.9)
         usage = Usage(prompt=sum(prompt_tokens(line.reply.asked.turns)), completion=tokens(said))
         told = self.diagnoses.told(line.reply.asked, "a") if self.diagnoses else {}
         line.reply = replace(line.reply, text=said, usage=usage, tool=None, told=told)
         line.own = self.wire(line)
-        if self.diagnoses:
-            self.diagnoses.keep(line.reply.answer_id, "a", line.reply.asked)
+        self.becomes(line, line.reply)
         talk.lines.append(line)
         return line
+
+    def becomes(self, line: Line, reply: Reply) -> None:
+        """Let *reply* be the right answer to *line*."""
+        line.reply = reply
+        if self.diagnoses:
+            self.diagnoses.keep(reply.answer_id, "a", reply.asked)
 
     def heard(self, talk: Talk, line: Line) -> None:
         """Let *talk* go on with the answer of *line*, whosever it is."""
@@ -129,7 +140,25 @@ class Talks(World):
                 contents = [{"role": names[role], "parts": [{"text": text}]} for role, text in talk.turns]
                 return {"systemInstruction": {"parts": [{"text": talk.instructions}]}, "contents": contents}
             case _:
-                return {"messages": [{"role": "system", "content": talk.instructions}, *messages]}
+                counted = {"stream_options": {"include_usage": True}} if self.counts and self.stream else {}
+                return {"messages": [{"role": "system", "content": talk.instructions}, *messages], **counted}
+
+
+class Talks(Conversations):
+    """The same without a router. *care* is how well the host compares turns; None: never."""
+
+    def __init__(self, dialect: str, stream: bool, seed: int, care: Care | None = None) -> None:
+        super().__init__("none", dialect, stream, seed)
+        self.diagnoses = Diagnoses(care) if care else None
+
+
+class RoutedTalks(Conversations, Routed):
+    """The same with a router."""
+
+    counts = True
+
+    def send(self, **asks: Any) -> Line:
+        return super().send(session=self.thread, **asks)
 
 
 def run(world: Talks, rounds: int, at_once: int, mix: Callable[[int], str]) -> Iterator[Told]:

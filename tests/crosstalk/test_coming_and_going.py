@@ -19,7 +19,7 @@ from patchbay.crosstalk.recent import RecentExchanges
 
 from ..simulator.reply import Echoed, mint
 from . import honest_hosts as habits, test_owners as owners
-from .honest_hosts import Change, Right, headed, members
+from .honest_habit import Change, Right, headed, members
 from .routed import Policy, Routed
 from .serving import AT_ONCE, WORKERS, ordinary
 from .world import PREFIXES, Line, Wire

@@ -12,7 +12,8 @@ from functools import cache
 import pytest
 
 from . import honest_hosts
-from .honest_hosts import HABITS, Change, Habit
+from .honest_habit import Change, Habit
+from .honest_hosts import HABITS
 from .serving import BEFORE, ENOUGH, ONE_OF_EIGHT, WAYS, Host, Said, Way, hosts, serve, some_of
 
 IN_ALL = 10  # suspects of all such hosts together

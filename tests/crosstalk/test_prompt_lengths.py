@@ -89,13 +89,13 @@ def test_a_conversation_is_forgotten() -> None:
     assert lengths.expected(talk).tokens < 2000
 
 
-def test_an_answer_has_the_usual_characters_after_eight() -> None:
+def test_an_answer_has_four_times_the_usual_characters_at_most_after_eight() -> None:
     lengths = PromptLengths()
     for number in range(8):
         assert lengths.expected(FIRST).per_token == 0.0, number
         lengths.learn_answer("h", "m", 400, 100)
 
-    assert lengths.expected(FIRST) == Expected(per_token=4.0)
+    assert lengths.expected(FIRST) == Expected(per_token=16.0)
     assert lengths.expected(replace(FIRST, model="x")).per_token == 0.0
 
 

@@ -20,7 +20,7 @@ from patchbay.crosstalk.reverify import StoredExchange
 from patchbay.crosstalk.watch import Watch
 from patchbay.ledger import Ledger
 from patchbay.settings.presets import PRESETS
-from patchbay.values.account import Provider
+from patchbay.values.account import METADATA, Echo, Provider
 from patchbay.values.answer import Head
 from patchbay.values.decision import Verdict
 from patchbay.values.http import Endpoint, Headers
@@ -46,6 +46,8 @@ DEPTHS: dict[str, Provider] = {
     "body": PRESETS["generic"],
     "engine": PRESETS["openai_compatible"],
 }
+_REPEATS = Echo(body={METADATA: "body"})
+PROVIDERS = {**DEPTHS, "metadata": replace(PRESETS["openai_compatible"], echo=_REPEATS)}  # with `echo: metadata`
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class World:
         verb = "streamGenerateContent" if self.stream else "generateContent"
         endpoint = dialects.endpoint("POST", PATHS[dialect].format(model=model, verb=verb))
         body = Body(render._json(document))
-        provider = DEPTHS[self.depth]
+        provider = PROVIDERS[self.depth]
         request_id, watch = self.opened(endpoint, body, model, f"d{(like or self).number}".encode())
         reply = self._reply(dialect, document, model, request_id)
         line = Line(self.number, dialect, self.stream, document, model, request_id, watch, reply, self.now, provider)
@@ -113,7 +115,7 @@ class World:
 
     def opened(self, endpoint: Endpoint, body: Body, model: str, digest: bytes) -> tuple[str, Watch]:
         """Begin the exchange of the present number; return its request id and the watch over its answer."""
-        provider = DEPTHS[self.depth]
+        provider = PROVIDERS[self.depth]
         request_id = self.mint.new(self.now, self.random.randbytes)
         stamped = correlation.stamps(provider, Headers(), body, request_id=request_id)
         sent = record(
@@ -204,6 +206,8 @@ class World:
         return {**document, "tools": named} if named else document
 
     def _reply(self, dialect: str, document: dict[str, Any], model: str, request_id: str) -> Reply:
+        if self.depth == "metadata":
+            document = {**document, "metadata": {**document.get("metadata", {}), "pb": request_id}}
         read = DIALECTS[NAMES[dialect]].read(document, model, self.stream)
         text, stop = speak(read, 60)
         seed = f"{self.random.getrandbits(64)}"

@@ -25,9 +25,9 @@ class Detector:
 
     *of_whole*: a proof is about the whole answer, whose ids and texts then belong to another exchange. *by_our_id*: a
     proof is an id of ours, so that the answer shows no habit of the host. *unowned*: the name of its findings about an
-    id of unknown owner; once the owner is known, they are withdrawn and the detector runs again. *doubts*: the detector
-    that one change of a host sets off together with this one; each names the other. *needs_no_standing*: a proof
-    counted at any host in the records of releases that kept no standings; False for each newer detector.
+    id of unknown owner; once the owner is known, they are withdrawn and the detector runs again. *doubts*: the
+    detectors that one change of a host sets off together with this one; each names the others. *needs_no_standing*: a
+    proof counted at any host in the records of releases that kept no standings; False for each newer detector.
     """
 
     find: Callable[[DetectorContext, Fact, float], Iterator[Finding]]
@@ -35,17 +35,19 @@ class Detector:
     of_whole: bool = False
     by_our_id: bool = False
     unowned: str = ""
-    doubts: str = ""
+    doubts: tuple[str, ...] = ()
     needs_no_standing: bool = False
 
+
+_COUNTS = ("prompt-length", "cached-tokens", "answer-length")  # all read the same counts
 
 DETECTORS: dict[str, Detector] = {
     CONTRACT: Detector(ids.contract, frozenset({"echo"}), of_whole=True, unowned=CONTRACT),
     "tag": Detector(
         ids.tag, frozenset({"echo", "id", "provider_id", "token"}), of_whole=True, by_our_id=True, unowned="unknown-tag"
     ),
-    "duplicate": Detector(ids.duplicate, frozenset({"born", "id", "provider_id"}), doubts="created"),
-    "tool-call": Detector(ids.tool_call, frozenset({"token"}), doubts="results"),
+    "duplicate": Detector(ids.duplicate, frozenset({"born", "id", "provider_id"}), doubts=("created",)),
+    "tool-call": Detector(ids.tool_call, frozenset({"token"}), doubts=("results",)),
     "strange-id": Detector(ids.strange_id, frozenset({"id"})),
     "stripped": Detector(ids.stripped, frozenset({"over"})),
     "settings": Detector(settings.repeated, frozenset({"settings"}), of_whole=True, needs_no_standing=True),
@@ -53,9 +55,9 @@ DETECTORS: dict[str, Detector] = {
     "framing": Detector(form.framing, frozenset({"framing"})),
     "stray-head": Detector(form.stray_head, frozenset({"stray", "over"}), needs_no_standing=True),
     "disorder": Detector(
-        state.disorder, frozenset({"disorder", "over"}), needs_no_standing=True, doubts="prompt-length"
+        state.disorder, frozenset({"disorder", "over"}), needs_no_standing=True, doubts=("prompt-length",)
     ),
-    "created": Detector(time.created, frozenset({"date", "created"}), doubts="duplicate"),
+    "created": Detector(time.created, frozenset({"date", "created"}), doubts=("duplicate",)),
     "id-order": Detector(time.order, frozenset({"id", "provider_id"})),
     "took": Detector(time.took, frozenset({"took"})),
     "age": Detector(time.age, frozenset({"kept", "age"})),
@@ -63,13 +65,13 @@ DETECTORS: dict[str, Detector] = {
     "model": Detector(model.other_model, frozenset({"model"})),
     "tool-name": Detector(tools.unoffered, frozenset({"tool"})),
     "same-text": Detector(provenance.same_text, frozenset({"text", "over"})),
-    "prompt-length": Detector(lengths.prompt, frozenset({"usage"}), doubts="disorder"),
-    "cached-tokens": Detector(lengths.cached, frozenset({"usage"})),
-    "answer-length": Detector(lengths.answer, frozenset({"usage", "over"})),
+    "prompt-length": Detector(lengths.prompt, frozenset({"usage"}), doubts=("disorder", *_COUNTS)),
+    "cached-tokens": Detector(lengths.cached, frozenset({"usage"}), doubts=_COUNTS),
+    "answer-length": Detector(lengths.answer, frozenset({"usage", "over"}), doubts=_COUNTS),
     "words": Detector(words.foreign, frozenset({"text", "calls", "over"})),
     "next-turn": Detector(attested.compared, frozenset({"id", "compared", "over"})),
     "binding": Detector(attested.bound, frozenset({"token", "bound"})),
-    "results": Detector(provenance.results, frozenset({"over"}), doubts="tool-call"),
+    "results": Detector(provenance.results, frozenset({"over"}), doubts=("tool-call",)),
 }
 # `Watch` gives a detector facts of its kinds only; none reads `loose`, which bounds the reach of an echo, see `verdict`
 KINDS = frozenset({"loose"}).union(*(each.kinds for each in DETECTORS.values()))

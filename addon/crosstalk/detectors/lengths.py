@@ -8,13 +8,16 @@ from ...ledger import Entry
 from ...values.answer import Fact, Usage
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from ..host_habits import RUN_STRONG
+from ..host_habits import RUN_STRONG, Standing
 from ..mixups import Misfit, nearest
 from ..request_summary import UNSEEN
 from .finding import FindingStrength, finding
 
 FAMILY = "length"
-_PER_TOKEN, _SHORT = 4.0, 200  # times the usual characters for each token, and characters more, that no answer has
+_SHORT = 200  # characters more than its tokens can be that an answer may have
+_LEAST = 16  # tokens of an answer that are a count: a smaller number stands for one that is not known
+_KEPT_PER_BREAK = 16  # predictions that came true for each that did not: enough for a finding without a ring
+_AS_PREDICTED = 24  # counts that were, before one that is not is held against a host
 
 
 def prompt(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -45,9 +48,11 @@ def prompt(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     near = nearest({entry.exchange: distance for distance, entry in others})
     told = Misfit(ctx.entry.exchange, near, f"about {mine.tokens:.0f} tokens", f"{count} tokens")
-    counts = other is not None and ctx.swapped_once(rule, other)
+    known = standing.kept >= _AS_PREDICTED
+    seldom = standing.kept > _KEPT_PER_BREAK * standing.broken  # a ring may be more frequent
+    counts = known and seldom and other is not None and ctx.swapped_once(rule, other)
     yield _finding("strong" if counts else "weak", told, other)
-    for each, receiver, owner in ctx.mixed_up(memory.prompts, told):
+    for each, receiver, owner in ctx.mixed_up(memory.prompts, told) if known else ():
         if each is told:
             yield _finding("strong", each, owner)
         else:
@@ -91,7 +96,8 @@ def cached(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     if request.has_media or ctx.memory.sent_before(ctx.entry, request):
         return
-    yield from _judged(ctx, "cached-tokens", f"{usage.cached} of {usage.prompt} tokens", f"{least} of them new", now)
+    broke = ctx.broke("cached-tokens", now, misdelivery=True)
+    yield from _judged(broke, "cached-tokens", f"{usage.cached} of {usage.prompt} tokens", f"{least} of them new")
 
 
 def answer(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -99,20 +105,20 @@ def answer(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if isinstance(fact.value, Usage):
         ctx.answer_tokens = fact.value.completion
         return
-    usual = ctx.record.lengths.per_token if ctx.record.lengths else 0.0
+    most = ctx.record.lengths.per_token if ctx.record.lengths else 0.0
     characters = sum(map(len, ctx.said))
-    if fact.kind != "over" or not ctx.answer_tokens or not usual or not characters:
+    if fact.kind != "over" or ctx.answer_tokens < _LEAST or not most or not characters:
         return
     if ctx.status >= 400 or not ctx.record.generation or ctx.cached:
         return
-    if characters <= _PER_TOKEN * usual * ctx.answer_tokens + _SHORT:
+    if characters <= most * ctx.answer_tokens + _SHORT:
         ctx.kept.add("answer-length")
         return
-    yield from _judged(ctx, "answer-length", f"{ctx.answer_tokens} tokens", f"about {characters / usual:.0f}", now)
+    broke = ctx.broke("answer-length", now)
+    yield from _judged(broke, "answer-length", f"{ctx.answer_tokens} tokens", f"at least {characters / most:.0f}")
 
 
-def _judged(ctx: DetectorContext, rule: str, told: str, expected: str, now: float) -> Iterator[Finding]:
-    standing = ctx.broke(rule, now, misdelivery=True)
+def _judged(standing: Standing, rule: str, told: str, expected: str) -> Iterator[Finding]:
     if not standing.void:
         strength: FindingStrength = "strong" if standing.suspects(RUN_STRONG) else "weak"
         yield finding(rule, FAMILY, strength, _shown(told), expected)

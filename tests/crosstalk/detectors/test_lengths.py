@@ -32,7 +32,7 @@ def counted(world: World, line: Line, prompt: int, cached: int = 0, completion: 
     return line.verdict().findings
 
 
-def known(answers: int = 8, cached: int = 0) -> World:
+def known(answers: int = 32, cached: int = 0) -> World:
     world = World("none", "openai_chat", False, 1)
     for number in range(answers):
         line = sized(world, 2000 + 500 * number)
@@ -58,6 +58,15 @@ def test_a_length_that_not_exactly_one_other_explains_is_weak(beside: tuple[int,
 
     (found,) = counted(world, small, tokens_of(others[0]) if others else 10_000)
     assert (found.strength, found.victim) == ("weak", "unknown")
+
+
+def test_a_host_whose_counts_have_seldom_been_as_predicted_is_not_suspected() -> None:
+    world = known(20)
+    small, large = sized(world, 3000), sized(world, 40_000)
+
+    assert {found.strength for found in counted(world, small, tokens_of(large))} == {"weak"}
+    assert {found.strength for found in counted(world, large, tokens_of(small))} == {"weak"}
+    assert small.verdict().kind == "unverifiable"  # though each received what fits the other
 
 
 def test_a_host_whose_counts_are_not_known_yet_is_not_judged() -> None:
@@ -123,14 +132,36 @@ def test_a_turn_that_was_sent_before_may_be_in_the_cache() -> None:
     assert counted(world, again, tokens_of(again), cached=tokens_of(again)) == ()
 
 
+def said(world: World, words: int, tokens: int) -> tuple[Finding, ...]:
+    line = world.send()
+    line.watch.see(Fact("text", "word " * words), 200, world.now)
+    return counted(world, line, 30, completion=tokens)
+
+
 def test_more_text_than_its_tokens_can_be_is_strong() -> None:
     world = known(0)
     for _ in range(20):
-        line = world.send()
-        line.watch.see(Fact("text", "word " * 80), 200, world.now)
-        counted(world, line, 30, completion=100)
-    line = world.send()
-    line.watch.see(Fact("text", "word " * 2000), 200, world.now)
+        assert said(world, 80, 100) == ()
 
-    (found,) = counted(world, line, 30, completion=100)
+    (found,) = said(world, 2000, 100)
     assert (found.detector, found.strength) == ("answer-length", "strong")
+    assert said(world, 2000, 1) == ()  # no count at all
+
+
+def test_where_tokens_are_hidden_at_times_an_answer_without_them_is_not_too_long() -> None:
+    world = known(0)
+    for number in range(40):
+        said(world, *((80, 8000) if number % 4 else (30, 40)))
+
+    assert said(world, 400, 500) == ()
+
+
+def test_a_host_that_is_suspected_of_one_count_is_not_suspected_of_another() -> None:
+    world = known()
+    for _ in range(20):
+        said(world, 80, 100)
+    (found,) = said(world, 2000, 100)
+    small, large = sized(world, 3000), sized(world, 40_000)
+
+    assert found.strength == "strong"
+    assert {each.strength for each in counted(world, small, tokens_of(large))} == {"weak"}

@@ -20,24 +20,24 @@ from pathlib import Path
 from typing import Any
 
 from tests.crosstalk import modes
-from tests.crosstalk.world import DEPTHS, NAMES, World
+from tests.crosstalk.world import DEPTHS, World, dialects_of
 from tests.end_to_end.dialogue import DIALECTS
 
 from . import score_containment, score_talks
-from .score_wire import DEPTH_OF, HTTP1, HTTP2, WRONGS, Ask, Clients, Studio, group, studio
+from .score_wire import DEPTH_OF, HTTP1, HTTP2, SPOKEN, WRONGS, Ask, Clients, Studio, group, studio
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "crosstalk.md"
 BEGIN, END = "<!-- score -->", "<!-- end of score -->"
 ALARMS = ("crosstalk", "suspect")
 FAULTS_IN_THE_CORE, CLEAN_IN_THE_CORE = 10_000, 100_000
-FAULTS_ON_THE_WIRE, CLEAN_ON_THE_WIRE = 1_000, 5_000
+FAULTS_ON_THE_WIRE, CLEAN_ON_THE_WIRE = 1_000, 8_000
 PARTS = ("core", "talks", "wire", "containment")
 RIGHT = "(right)"
-DEEP = ("body", "engine")
+DEEP = ("body", "engine", "metadata")
 # Nothing but the words is wrong; and an engine's id stands only in the first event of Anthropic's: what comes later
 # from another answer shows when the two prompts are counted differently, at the end.
-UNSEEN = {"body": {"words_only"}, "engine": {"words_only", "splice, Anthropic"}}
+UNSEEN = {"body": {"words_only"}, "engine": {"words_only", "splice, Anthropic"}, "metadata": {"words_only"}}
 # An id of a call without a digit, whose letters seldom change their case, may be a name: one of 300 that are drawn.
 LEAST = {"tool_id": 0.95}
 OF_NOBODY = {"stray_head", "unknown_id"}  # it cannot be said whose it was
@@ -81,7 +81,9 @@ def core(seed: int, scale: float) -> tuple[Scores, Detectors]:
     """Mix up answers in the core until there are enough of them."""
     scores: Scores = defaultdict(Tally)
     detectors = Detectors()
-    places = [(depth, dialect, stream) for depth in DEPTHS for dialect in NAMES for stream in (False, True)]
+    places = [
+        (depth, dialect, stream) for depth in DEPTHS for dialect in dialects_of(depth) for stream in (False, True)
+    ]
     rounds = max(1, round(FAULTS_IN_THE_CORE * scale / 760))
     for number, (depth, dialect, stream) in enumerate(places, 1):
         for again in range(rounds):
@@ -93,6 +95,11 @@ def core(seed: int, scale: float) -> tuple[Scores, Detectors]:
                 count(scores[named(mode.__name__, dialect), depth], detectors, mode(world))
         progress("core", number, len(places))
     return scores, detectors
+
+
+def all_places() -> list[tuple[str, str, bool]]:
+    """Return depth, dialect and whether it streams, of each place in which answers can be mixed up."""
+    return [(depth, dialect, stream) for depth in DEPTHS for dialect in dialects_of(depth) for stream in (False, True)]
 
 
 def count(tally: Tally, detectors: Detectors, truths: list[modes.Truth]) -> None:
@@ -124,7 +131,9 @@ def silence(seed: int, scale: float) -> tuple[int, Counter[str]]:
     """Let answers pass that are right, however strange they look; return how many, and the alarms by kind."""
     alarms: Counter[str] = Counter()
     passed = 0
-    places = [(depth, dialect, stream) for depth in DEPTHS for dialect in NAMES for stream in (False, True)]
+    places = [
+        (depth, dialect, stream) for depth in DEPTHS for dialect in dialects_of(depth) for stream in (False, True)
+    ]
     for number, (depth, dialect, stream) in enumerate(places, 1):
         for mode in strange(dialect, stream):
             world = World(depth, dialect, stream, seed)
@@ -157,9 +166,10 @@ def strange(dialect: str, stream: bool) -> Iterator[modes.Mode]:
 # -- through mitmdump --------------------------------------------------------------------------------------------------
 
 # The share of a provider that gives ids back so; there are enough where they come back, and some more where not.
-SHARES = {"both": 0.5, "vllm": 0.5, "none": 0.25}
+SHARES = {"both": 0.5, "vllm": 0.5, "none": 0.25, "metadata": 0.25}
 LATER = ("stale", "repeat")  # of two who get one answer at one time, nothing says whose it is where nothing comes back
 _PAIRED = ((HTTP1, HTTP1), (HTTP2, HTTP2))
+_WARM = 16  # right answers first, of each host and dialect: at a host that is not known, form proves nothing
 _ON_SHELVES = 2 * 2 * 8  # first answers, which are right: of `stale` and `repeat`, of each version, dialect and form
 
 
@@ -200,8 +210,13 @@ async def ask_all(place: Studio, scale: float) -> int:
     clean = round(CLEAN_ON_THE_WIRE * scale)
     done, asked = 0, 0
     async with Clients(place) as clients:
+        for echo, way in ((echo, way) for echo in SHARES for way in _PAIRED):
+            right = [Ask("", dialect) for dialect in SPOKEN.get(echo, DIALECTS) for _ in range(_WARM)]
+            await asyncio.gather(*(clients.ask(each, echo, way) for each in right))
+            asked += len(right)
         for at, (echo, way, together) in enumerate(groups, 1):
-            around = [Ask("", DIALECTS[n % 4], n // 4 % 2 == 1) for n in range(done, clean * at // len(groups))]
+            spoken = SPOKEN.get(echo, DIALECTS)
+            around = [Ask("", spoken[n % len(spoken)], n // 4 % 2 == 1) for n in range(done, clean * at // len(groups))]
             done += len(around)
             if echo == "none" and together[0].wrong in LATER:
                 await clients.ask(together.pop(0), echo, way)
@@ -221,7 +236,7 @@ def groups_of(echo: str, share: float) -> Iterator[tuple[tuple[str, str], list[A
         for wrong in WRONGS:
             if wrong == "head" and echo != "both":
                 continue  # no id comes back in a head: nothing is wrong with it
-            together = group(wrong, number)
+            together = group(wrong, number, SPOKEN.get(echo, DIALECTS))
             made += len(together)
             yield _PAIRED[(number + number // 8) % 2], together
         number += 1

@@ -7,7 +7,7 @@ A part of `scripts/crosstalk_score`. Without faults, the same conversations are 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from patchbay.values.decision import Verdict
@@ -28,7 +28,8 @@ class Row:
 
     wrong: int = 0
     at_once: int = 0
-    later: int = 0
+    continued: int = 0  # of the wrong ones: in conversations that had a next turn
+    later: int = 0  # of these: found by then
     proved: int = 0
     named: int = 0
     rightly: int = 0
@@ -38,11 +39,35 @@ class Row:
     by: Counter[str] = field(default_factory=Counter)
 
 
-def mixed(dialect: str, stream: bool, care: Care | None, seed: int, scale: float) -> Row:
+@dataclass(frozen=True)
+class Place:
+    """Where conversations are held. *care*: how the provider compares turns. *counts*: whether streams count tokens."""
+
+    dialect: str
+    stream: bool
+    care: Care | None = None
+    counts: bool = True
+
+    def __str__(self) -> str:
+        form = "stream" if self.stream else "whole"
+        return f"{self.dialect}, {form}{', compares' * bool(self.care)}{', no count of tokens' * (not self.counts)}"
+
+    def world(self, seed: int) -> Talks:
+        """Return the host and its conversations."""
+        return Talks(self.dialect, self.stream, seed, self.care, counts=self.counts)
+
+
+def places() -> list[Place]:
+    """Return every place."""
+    found = [Place(dialect, stream, care) for dialect in NAMES for stream in (False, True) for care in _cares(dialect)]
+    return [*found, Place("openai_chat", True, counts=False)]
+
+
+def mixed(place: Place, seed: int, scale: float) -> Row:
     """Exchange answers of some rounds, two or three at a time."""
     row = Row()
     for number in range(max(1, round(6 * scale))):
-        world = Talks(dialect, stream, 100 * seed + number, care)
+        world = place.world(100 * seed + number)
         told = list(run(world, ROUNDS, AT_ONCE[number % len(AT_ONCE)], _wrong))
         for each in told:
             if each.of is None:
@@ -50,7 +75,8 @@ def mixed(dialect: str, stream: bool, care: Care | None, seed: int, scale: float
                 continue
             row.wrong += 1
             row.at_once += _is_found(each.at_once)
-            row.later += _is_found(each.later)
+            row.continued += each.continued
+            row.later += each.continued and _is_found(each.later)
             row.proved += each.later.kind == "crosstalk"
             if _is_found(each.later) and each.later.victim != "unknown":
                 row.named += 1
@@ -61,11 +87,9 @@ def mixed(dialect: str, stream: bool, care: Care | None, seed: int, scale: float
 
 def clean(seed: int, scale: float, progress: Callable[[str, int, int], None]) -> Row:
     """Let conversations pass of which nothing is wrong."""
-    row, number = Row(), 0
+    row, number, where = Row(), 0, places()
     while row.right < CLEAN * scale:
-        dialect = list(NAMES)[number % len(NAMES)]
-        care: Care | None = "right" if number // 2 % 2 else None
-        world = Talks(dialect, number % 2 == 1, 1000 * seed + number, care)
+        world = where[number % len(where)].world(1000 * seed + number)
         for each in list(run(world, ROUNDS, AT_ONCE[number % len(AT_ONCE)], lambda _: "")):
             _count_right(row, each.later)
         number += 1
@@ -77,17 +101,18 @@ def report(seed: int, scale: float, progress: Callable[[str, int, int], None]) -
     """Return the tables, and whether what must hold does."""
     text = ["### In conversations, with nothing echoed", "", _INTRODUCTION, ""]
     text += [
-        "| conversations | answers exchanged | found at once | by the next turn | proved | victim right, where named |"
+        "| conversations | answers exchanged | found at once | by the next turn | proved | victims |",
+        "|---" * 6 + "|",
     ]
-    text += ["|---|---|---|---|---|---|"]
-    good, by = True, Counter[str]()
-    places = [(dialect, stream, care) for dialect in NAMES for stream in (False, True) for care in _cares(dialect)]
-    for number, (dialect, stream, care) in enumerate(places, 1):
-        row = mixed(dialect, stream, care, seed, scale)
-        by += row.by
-        text.append(_line(dialect, stream, care, row))
-        good = good and _holds(dialect, stream, care, row)
-        progress("talks", number, len(places))
+    rows = []
+    for number, place in enumerate(places(), 1):
+        rows.append((place, row := mixed(place, seed, scale)))
+        text.append(_line(str(place), row))
+        progress("talks", number, len(places()))
+    counted = [row for place, row in rows if place.counts]
+    text += [_line("all that count tokens", sum_of(counted)), ""]
+    good = _holds(sum_of(counted), [row for place, row in rows if place.care])
+    by = sum((row.by for _, row in rows), Counter[str]())
     right = clean(seed, scale, progress)
     text += ["", f"Found by: {', '.join(f'`{name}` {count}' for name, count in by.most_common())}."]
     share = f"{right.suspected / max(1, right.right):.3%}"
@@ -100,7 +125,8 @@ _INTRODUCTION = (
     "Each conversation is about a file of Python's library; its turns send parts of the file, and its answers say the"
     " next part, with token counts of a real tokenizer. Two, six or twelve are under way at once; in one round of ten"
     " two or three answers are exchanged. *Compares*: the provider compares each turn with the one before, as Anthropic"
-    " and OpenAI do. A stream of OpenAI chat tells no count of tokens."
+    " and OpenAI do. *By the next turn*: of the answers after which the conversation had one. A stream of OpenAI chat"
+    " counts tokens where the client asks for it (`stream_options`). *Victims*: those named rightly, of those named."
 )
 
 
@@ -124,16 +150,23 @@ def _is_found(verdict: Verdict) -> bool:
     return verdict.kind in ("crosstalk", "suspect")
 
 
-def _line(dialect: str, stream: bool, care: Care | None, row: Row) -> str:
-    name = f"{dialect}, {'stream' if stream else 'whole'}{', compares' if care else ''}"
-    shares = [row.at_once, row.later, row.proved]
-    cells = [f"{share / max(1, row.wrong):.0%}" for share in shares]
-    victims = f"{row.rightly} of {row.named}"
-    return f"| {name} | {row.wrong} | {' | '.join(cells)} | {victims} |"
+def sum_of(rows: Sequence[Row]) -> Row:
+    """Return all of *rows* together."""
+    names = ("wrong", "at_once", "continued", "later", "proved", "named", "rightly")
+    return Row(**{name: sum(getattr(row, name) for row in rows) for name in names})
 
 
-def _holds(dialect: str, stream: bool, care: Care | None, row: Row) -> bool:
-    counts = not (dialect == "openai_chat" and stream)  # its stream tells no count of tokens
-    at_once = not counts or row.at_once >= FOUND_AT_ONCE * row.wrong
-    later = not care or row.later >= FOUND_LATER * row.wrong
-    return at_once and later and row.rightly >= NAMED * row.named
+def _line(name: str, row: Row) -> str:
+    shares = (row.at_once, row.wrong), (row.later, row.continued), (row.proved, row.wrong)
+    cells = [f"{part / max(1, of):.0%}" for part, of in shares]
+    cells[1] += f" of {row.continued}"
+    return f"| {name} | {row.wrong} | {' | '.join(cells)} | {row.rightly} of {row.named} |"
+
+
+def _holds(counted: Row, comparing: Sequence[Row]) -> bool:
+    later = sum_of(comparing)
+    return (
+        counted.at_once >= FOUND_AT_ONCE * counted.wrong
+        and later.later >= FOUND_LATER * later.continued
+        and counted.rightly >= NAMED * counted.named
+    )

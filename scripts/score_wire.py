@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 import trustme
 
+from patchbay.proxy.exchange_log import VERDICT_CHANGE
 from tests.end_to_end.conftest import KEYS
 from tests.end_to_end.dialogue import DIALECTS, body, credential, path
 from tests.end_to_end.harness import ROOT, Proxy, eventually, proxy
@@ -31,8 +32,11 @@ from tests.simulator import Record, Simulator, simulator_thread
 HTTP1, HTTP2 = "HTTP/1", "HTTP/2"
 WAYS = ((HTTP1, HTTP1), (HTTP2, HTTP2), (HTTP2, HTTP1), (HTTP1, HTTP2))  # what the client speaks, and the provider
 # How an id comes back, and the provider as Patchbay knows it: only the first promises anything.
-PRESETS = {"both": "generic", "vllm": "quiet", "none": "quiet"}
-DEPTH_OF = {"both": "body", "vllm": "engine", "none": "none"}
+PRESETS = {"both": "generic", "vllm": "quiet", "none": "quiet", "metadata": "repeats"}
+DEPTH_OF = {"both": "body", "vllm": "engine", "none": "none", "metadata": "metadata"}
+SIMULATED = {"metadata": "none"}  # a provider gives metadata back by itself, and none of our ids
+RESPONSES = "openai_responses"
+SPOKEN = {"metadata": (RESPONSES,)}  # elsewhere, all dialects
 _WAIT = {"timeout": 20.0}
 # What goes wrong: the simulator's fault with its settings, and how many requests it takes.
 WRONGS: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -87,13 +91,13 @@ class Heard:
     whole: bool = False
 
 
-def group(wrong: str, number: int) -> list[Ask]:
+def group(wrong: str, number: int, spoken: Sequence[str] = DIALECTS) -> list[Ask]:
     """Return the requests that meet in the fault *wrong*: the *number*-th of them, through all dialects and forms."""
     stream = number // 4 % 2 == 1 or wrong in STREAMS_ONLY
-    dialect = DIALECTS[1 if wrong == "settings" else number % 4]
+    dialect = RESPONSES if wrong == "settings" else spoken[number % len(spoken)]
     dialects = [dialect] * WRONGS[wrong][2]
     if wrong == "dialect":
-        dialects[1] = "anthropic" if dialect != "anthropic" else "openai_chat"
+        dialects[1] = "anthropic" if "anthropic" in spoken and dialect != "anthropic" else "openai_chat"
     return [Ask(wrong, each, stream) for each in dialects]
 
 
@@ -118,10 +122,19 @@ class Studio:
         return f"{scheme}://127.0.0.1:{self.ports[echo, way[1]]}"
 
     def lines(self, count: int) -> dict[str, dict[str, Any]]:
-        """Wait for *count* lines of the journal, end the proxy, and return them by the id that went upstream."""
+        """
+        Wait for *count* lines of the journal, end the proxy, and return them by the id that went upstream.
+
+        Each has the last verdict on its answer.
+        """
         eventually(lambda: self.running.journal.count("\n") >= count, 60)
         self.running.interrupt()
-        return {line["request_id"]: line for line in map(json.loads, self.running.journal.splitlines())}
+        told = [json.loads(line) for line in (self.folder / "journal.jsonl").read_text("utf-8").splitlines()]
+        changes = {each["request_id"]: each for each in told if each["event_type"] == VERDICT_CHANGE}
+        lines = {each["request_id"]: each for each in told if "attempts" in each}
+        for request_id in changes.keys() & lines.keys():
+            lines[request_id] |= {name: changes[request_id][name] for name in ("verdict", "victim", "findings")}
+        return lines
 
     def judged_again(self, lines: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
         """Judge the dump again; return how many exchanges that were, and how many verdicts are not those of the day."""
@@ -221,7 +234,9 @@ class _Offering(ssl.SSLContext):
 @contextmanager
 def _provider(folder: Path, echo: str, version: str, seed: str) -> Iterator[Simulator]:
     tls = folder / "server.pem" if version == HTTP2 else None
-    with simulator_thread(KEYS, echo=echo, seed=zlib.crc32(seed.encode()), bodies=False, tls=tls) as provider:
+    with simulator_thread(
+        KEYS, echo=SIMULATED.get(echo, echo), seed=zlib.crc32(seed.encode()), bodies=False, tls=tls
+    ) as provider:
         for name, (fault, settings, _) in WRONGS.items():
             provider.fault(fault, settings, when=lambda record, name=name: record.header("x-wrong") == name)
         provider.fault("split", {"at": 16}, when=lambda record: bool(record.header("x-pieces")))
@@ -245,6 +260,9 @@ def _settings(folder: Path, providers: Mapping[tuple[str, str], Simulator]) -> s
         for key, name in KEYS.items()
     )
     quiet = "  quiet: {preset: generic, echo: {promised: false}}\n"
+    quiet += (
+        "  repeats: {preset: openai_compatible, echo: metadata, stamp: {headers: {X-Request-ID: '{request_id}'}}}\n"
+    )
     kept = f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace_period: 1s\n"
     return f"{kept}providers:\n{quiet}accounts:\n{rows}"
 

@@ -188,14 +188,14 @@ STREAMS_ONLY = frozenset({"splice", "interleave"})
 DIALECTS_ONLY = {"settings": ("openai_responses",), "tool_id": ("openai_chat", "openai_responses", "anthropic")}
 # where the fault changes nothing that could be seen: no id of ours comes back in that place
 NOTHING_TO_SEE = {
-    "unknown_id": ("none",),
-    "head_only": ("none", "engine"),
+    "unknown_id": ("none", "metadata"),  # nobody writes another's form of ids into our metadata
+    "head_only": ("none", "engine", "metadata"),
 }
 
 
 def reaches_the_end(world: World) -> bool:
     """Whether our id comes back to the last event, as far as it comes back in the body: one at the beginning is one."""
-    return world.depth == "body" or not (world.stream and world.dialect == "anthropic")
+    return world.depth in ("body", "metadata") or not (world.stream and world.dialect == "anthropic")
 
 
 # -- what must stay silent ---------------------------------------------------------------------------------------------

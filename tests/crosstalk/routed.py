@@ -20,7 +20,7 @@ from patchbay.values.answer import Chunk, End, Head
 from patchbay.values.decision import Refusal, Verdict, Wait
 from patchbay.values.http import Client, Endpoint, Headers, Origin, Request
 
-from .world import PATHS, PROVIDERS, Line, Wire, World
+from .world import DEPTHS, PATHS, Line, Wire, World
 
 HOST = Origin("http", "127.0.0.1", 9)
 ACCOUNTS = ("a", "b")  # two, so that a request may be asked again elsewhere
@@ -40,7 +40,7 @@ class Routed(World):
         silent: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         super().__init__(depth, dialect, stream, seed)
-        provider = replace(PROVIDERS[depth], families=frozenset(FAMILIES), disabled_detectors=silent)
+        provider = replace(DEPTHS[depth], families=frozenset(FAMILIES), disabled_detectors=silent)
         accounts = tuple(Account(name, provider, Secret("literal", f"key-{name}")) for name in ACCOUNTS)
         config = Config(accounts, crosstalk=CrosstalkSettings(reaction=reaction))
         self.router = Router(config, b"k" * 32, Random(seed), self.random.randbytes)

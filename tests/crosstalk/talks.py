@@ -61,12 +61,16 @@ class Talk:
 
 @dataclass
 class Told:
-    """What was said of one answer. *of* is the line whose answer it was; None: its own."""
+    """
+    What was said of one answer. *of* is the line whose answer it was; None: its own.
+
+    *continued*: the conversation had a next turn, in which it may have been said later.
+    """
 
     line: Line
     of: Line | None
     at_once: Verdict
-    mixed: str = ""
+    continued: bool = False
 
     @property
     def later(self) -> Verdict:
@@ -83,7 +87,7 @@ class Conversations(World):
 
     diagnoses: Diagnoses | None = None
     project = False
-    counts = False
+    counts = True
     _number = 0
 
     def talk(self) -> Talk:
@@ -147,15 +151,14 @@ class Conversations(World):
 class Talks(Conversations):
     """The same without a router. *care* is how well the host compares turns; None: never."""
 
-    def __init__(self, dialect: str, stream: bool, seed: int, care: Care | None = None) -> None:
+    def __init__(self, dialect: str, stream: bool, seed: int, care: Care | None = None, *, counts: bool = True) -> None:
         super().__init__("none", dialect, stream, seed)
+        self.counts = counts
         self.diagnoses = Diagnoses(care) if care else None
 
 
 class RoutedTalks(Conversations, Routed):
     """The same with a router."""
-
-    counts = True
 
     def send(self, **asks: Any) -> Line:
         return super().send(session=self.thread, **asks)
@@ -168,8 +171,12 @@ def run(world: Talks, rounds: int, at_once: int, mix: Callable[[int], str]) -> I
     *mix* says what goes wrong in a round, one of MIXED, or nothing. Conversations end after some turns.
     """
     talks = [world.talk() for _ in range(at_once)]
+    before: dict[str, Told] = {}
     for number in range(rounds):
         lines = [world.asked(talk) for talk in talks]
+        for talk in talks:
+            if talk.name in before:
+                before[talk.name].continued = True
         given = _given(mix(number), lines, world.random)
         order = list(range(at_once))
         world.random.shuffle(order)
@@ -179,7 +186,8 @@ def run(world: Talks, rounds: int, at_once: int, mix: Callable[[int], str]) -> I
             line.watch.judgement.told = line.verdict()
         for at, (talk, line) in enumerate(zip(talks, lines, strict=True)):
             other = given[at]
-            yield Told(line, other if other is not line else None, line.verdict(), mix(number))
+            before[talk.name] = told = Told(line, other if other is not line else None, line.verdict())
+            yield told
             world.heard(talk, other)
             if world.random.random() < 0.12:
                 talks[at] = world.talk()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from . import modes
-from .world import NAMES, Wire, World
+from .world import NAMES, Wire, World, dialects_of
 
 ALARMS = ("crosstalk", "suspect")
 ECHOED = [modes.swap, modes.rotate, modes.late, modes.stale, modes.duplicate, modes.splice, modes.interleave,
@@ -26,13 +26,14 @@ def worlds(mode: modes.Mode, depth: str) -> list[World]:
     return [
         World(depth, dialect, stream, 1)
         for dialect in modes.DIALECTS_ONLY.get(mode.__name__, tuple(NAMES))
+        if dialect in dialects_of(depth)
         for stream in (False, True)
         if stream or mode.__name__ not in modes.STREAMS_ONLY
     ]
 
 
 @pytest.mark.slow(every=4)
-@pytest.mark.parametrize("depth", ["body", "engine"])
+@pytest.mark.parametrize("depth", ["body", "engine", "metadata"])
 @pytest.mark.parametrize("mode", ECHOED, ids=lambda mode: mode.__name__)
 def test_with_an_echo_in_the_answer_every_wrong_answer_is_proved_and_its_owner_named(
     mode: modes.Mode, depth: str

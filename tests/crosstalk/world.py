@@ -20,7 +20,7 @@ from patchbay.crosstalk.reverify import StoredExchange
 from patchbay.crosstalk.watch import Watch
 from patchbay.ledger import Ledger
 from patchbay.settings.presets import PRESETS
-from patchbay.values.account import METADATA, Echo, Provider
+from patchbay.values.account import METADATA, Provider
 from patchbay.values.answer import Head
 from patchbay.values.decision import Verdict
 from patchbay.values.http import Endpoint, Headers
@@ -39,15 +39,16 @@ PATHS = {
     "gemini": "/v1beta/models/{model}:{verb}",
 }
 PREFIXES = {"openai_chat": "chatcmpl-", "openai_responses": "resp_", "anthropic": "msg_", "gemini": ""}
-# how deep our id comes back: the provider as Patchbay knows it
+# how deep our id comes back: the provider as Patchbay knows it; in the metadata only at Responses
 DEPTHS: dict[str, Provider] = {
     "none": PRESETS["openai_compatible"],
     "handler": PRESETS["generic"],
     "body": PRESETS["generic"],
     "engine": PRESETS["openai_compatible"],
+    "metadata": replace(
+        PRESETS["openai_compatible"], echo=replace(PRESETS["openai_compatible"].echo, body={METADATA: "body"})
+    ),
 }
-_REPEATS = Echo(body={METADATA: "body"})
-PROVIDERS = {**DEPTHS, "metadata": replace(PRESETS["openai_compatible"], echo=_REPEATS)}  # with `echo: metadata`
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class Line:
         return self.watch.verdict()
 
 
+def dialects_of(depth: str) -> tuple[str, ...]:
+    """Return the dialects in which our id can come back so."""
+    return ("openai_responses",) if depth == "metadata" else tuple(NAMES)
+
+
 class World:
     """One instance of Patchbay and one host, at one depth of echo, for one dialect."""
 
@@ -105,7 +111,7 @@ class World:
         verb = "streamGenerateContent" if self.stream else "generateContent"
         endpoint = dialects.endpoint("POST", PATHS[dialect].format(model=model, verb=verb))
         body = Body(render._json(document))
-        provider = PROVIDERS[self.depth]
+        provider = DEPTHS[self.depth]
         request_id, watch = self.opened(endpoint, body, model, f"d{(like or self).number}".encode())
         reply = self._reply(dialect, document, model, request_id)
         line = Line(self.number, dialect, self.stream, document, model, request_id, watch, reply, self.now, provider)
@@ -115,9 +121,10 @@ class World:
 
     def opened(self, endpoint: Endpoint, body: Body, model: str, digest: bytes) -> tuple[str, Watch]:
         """Begin the exchange of the present number; return its request id and the watch over its answer."""
-        provider = PROVIDERS[self.depth]
+        provider = DEPTHS[self.depth]
         request_id = self.mint.new(self.now, self.random.randbytes)
-        stamped = correlation.stamps(provider, Headers(), body, request_id=request_id)
+        at = endpoint.suffix
+        stamped = correlation.stamps(provider, Headers(), body, request_id=request_id, at=at, in_metadata=True)
         sent = record(
             provider.echo, stamped, request_id=request_id, exchange=f"x{self.number}", digest=digest, account="a",
             affinity=f"s{self.number}", client_id="", host="http://host", silent=sorted(self.silent), model=model,

@@ -76,7 +76,8 @@ def _about(ctx: DetectorContext, prior: Answered, fact: Fact, detector: str, now
     """Report about the answer to *prior* that the provider gave it to another request."""
     mine, victim = prior.entry, _victim(ctx, prior)
     found = f"{mine.request_id} → {victim.request_id}" if victim else ""
-    standing = ctx.broke(detector, now, found=found, explained=victim is not None, misdelivery=True)
+    # of answers that were exchanged, the next turns come in a row, and break the rule together
+    standing = ctx.broke(detector, now, found=found, explained=bool(prior.beside), misdelivery=True)
     if standing.void or ctx.memory is None:
         return
     sent = ctx.memory.sent

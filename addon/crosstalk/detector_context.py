@@ -90,6 +90,10 @@ class DetectorContext:
         """Whether *other* sent the same request no later than ours: its answer is a retry's or a cache's."""
         return bool(other.digest) and other.digest == self.entry.digest and other.at <= self.entry.at
 
+    def is_earlier_turn(self, other: Entry) -> bool:
+        """Whether *other* is an earlier request of the same conversation."""
+        return bool(other.thread) and other.thread == self.entry.thread and other.at < self.entry.at
+
     def asked_alike(self, other: Entry) -> bool:
         """Whether *other* sent the same request or the same words, at any time: some hosts merge equal requests."""
         same, words = other.digest == self.entry.digest, other.words == self.entry.words

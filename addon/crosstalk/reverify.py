@@ -27,6 +27,7 @@ from .request_summary import RequestSummary
 from .watch import SEEN, Watch
 
 _NEEDS_NO_STANDING = frozenset(name for name, each in DETECTORS.items() if each.needs_no_standing)
+Step = tuple[float, int, int, int, Fact | None]  # clock, order, number of the exchange, attempt; no fact: the sending
 _GIVEN_UP = Fact("given up")  # the attempt is under way no longer
 
 
@@ -93,22 +94,40 @@ def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
     """Judge all stored exchanges of one instance again, in the order of the recorded events."""
     ledger, memory = Ledger(), RecentExchanges()
     memory.habits = _HabitsOfBefore()
-    steps: list[tuple[float, int, int, int, Fact | None]] = []
+    steps: list[Step] = []
     runs: list[_Run] = []
     for stored in everything:
         run = _Run(stored, mint, ledger, memory)
         steps += run.steps(len(runs))
         runs.append(run)
     changed: dict[str, Amendment] = {}
-    for now, _, number, attempt, fact in sorted(steps, key=lambda step: step[:2]):
+    steps.sort(key=lambda step: step[:2])
+    for now, _, number, attempt, fact in steps:
         runs[number].step(attempt, fact, now)
         changed |= {change.exchange: change for change in memory.late.amendments(runs[number].stored.exchange)}
     recorded = _recorded_changes([run.stored for run in runs])
+    apart = _missing_others(runs)
     judged: list[Judged] = []
-    for run in runs:
+    for number, run in enumerate(runs):
         told = recorded.get(run.stored.exchange)
-        judged.append(Judged(run.stored, run.verdict(told or {}), changed.get(run.stored.exchange), told))
+        verdict = run.verdict(told or {}, apart=number in apart)
+        judged.append(Judged(run.stored, verdict, changed.get(run.stored.exchange), told))
     return judged
+
+
+def _missing_others(runs: Sequence[_Run]) -> set[int]:
+    """Return the numbers of those of *runs* during which other exchanges were under way that are not stored."""
+    first: dict[int, int] = {}
+    found: set[int] = set()
+    gaps, before = 0, 0
+    for _, order, number in sorted(
+        (each.clock, each.number, at) for at, run in enumerate(runs) for each in run.moments
+    ):
+        gaps += order > before + 1  # at a start of the proxy, the order begins again
+        before = order
+        if gaps > first.setdefault(number, gaps):
+            found.add(number)
+    return found
 
 
 def _recorded_changes(everything: Sequence[StoredExchange]) -> dict[str, Mapping[str, Any]]:
@@ -153,8 +172,17 @@ class _Run:
         self._partial = stored.ours or bool(self._unreadable)
         self._status = stored.head.status if stored.head else 0
 
-    def steps(self, number: int) -> Iterator[tuple[float, int, int, int, Fact | None]]:
-        """Yield the steps: (clock, order, *number*, attempt, the fact; None is the sending)."""
+    @property
+    def moments(self) -> Iterator[Moment]:
+        """Every moment of the exchange."""
+        for record in self._records:
+            yield record.at
+            yield from record.seen
+            if record.end:
+                yield record.end
+
+    def steps(self, number: int) -> Iterator[Step]:
+        """Yield the steps of the exchange, which has this *number*."""
         if self._unreadable:
             return
         for at, record in enumerate(self._records):
@@ -184,16 +212,23 @@ class _Run:
         else:
             self._watches[attempt].see(fact, self._status, now)
 
-    def verdict(self, told: Mapping[str, Any]) -> Verdict:
-        """Return the verdict; *told* is the recorded change of it."""
-        last = self._watches.get(len(self.stored.attempts) - 1)
+    def verdict(self, told: Mapping[str, Any], *, apart: bool = False) -> Verdict:
+        """Return the verdict; *told* is the recorded change of it. *apart*: others that were under way are missing."""
         recorded = str(told.get("verdict") or self.stored.recorded)
-        if self._partial and recorded in get_args(VerdictKind):
+        if recorded in get_args(VerdictKind) and (self._partial or (apart and not self._is_proved)):
             victim = str(told.get("victim", self.stored.victim))
             return Verdict(recorded, (), "", victim, "the recorded verdict")  # type: ignore[arg-type]
         if self._unreadable:
             return Verdict("unverifiable", note=self._unreadable)
-        return last.verdict() if last else Verdict("unverifiable", note="nothing was sent")
+        return self._last.verdict() if self._last else Verdict("unverifiable", note="nothing was sent")
+
+    @property
+    def _last(self) -> Watch | None:
+        return self._watches.get(len(self.stored.attempts) - 1)
+
+    @property
+    def _is_proved(self) -> bool:
+        return self._last is not None and any(each.strength == "proof" for each in self._last.verdict().findings)
 
     def _sent(self, record: AttemptRecord, now: float) -> Watch:
         for value, owner in record.owners.items():

@@ -52,7 +52,8 @@ class SentPrefixes:
         self._by_answer: BoundedMap[tuple[str, str], Answered] = BoundedMap(_KNOWN)
         self._by_exchange: BoundedMap[str, Answered] = BoundedMap(_KNOWN)
         self.nameless: BoundedMap[str, Finding] = BoundedMap(_NAMELESS)  # by exchange: findings without a victim
-        self.first: BoundedMap[str, str] = BoundedMap(_KNOWN)  # exchange → detector: suspected for no other's sake
+        # (exchange, detector) that suspected it for no other's sake → others that may be suspected for its sake
+        self.first: BoundedMap[tuple[str, str], int] = BoundedMap(_KNOWN)
         self._last: BoundedMap[tuple[str, str], str] = BoundedMap(_KNOWN)
 
     def note(self, host: str, answer: str, entry: Entry, request: RequestSummary, beside: Sequence[Entry]) -> None:

@@ -24,7 +24,7 @@ from patchbay.values.answer import Fact
 
 from . import modes
 from .routed import Routed
-from .world import DEPTHS, NAMES, Line, Wire, World
+from .world import DEPTHS, Line, Wire, World, dialects_of
 
 HOST = "http://host"
 OWN = "gateway-8f3a1c9b7d2e4f60"
@@ -290,8 +290,7 @@ def test_a_habit_survives_the_process() -> None:
 
 @pytest.mark.slow(every=4)
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("dialect", NAMES)
-@pytest.mark.parametrize("depth", list(DEPTHS))
+@pytest.mark.parametrize(("depth", "dialect"), [(depth, each) for depth in DEPTHS for each in dialects_of(depth)])
 def test_blocking_takes_no_answer_from_its_owner(depth: str, dialect: str, stream: bool) -> None:
     """H9: one answer to two, in either order; both are named, and the owner gets what is its own."""
     world = Routed(depth, dialect, stream, 3, "block")

@@ -17,10 +17,11 @@ from .. import sent_prefixes
 from ..detector_context import DetectorContext
 from ..host_habits import RUN_STRONG
 from ..judgement import ATTESTED
-from ..sent_prefixes import Answered
+from ..sent_prefixes import Answered, SentPrefixes
 from .finding import finding
 
 FAMILY = "attestation"
+_WITH_IT = 2  # answers that were exchanged with one
 UNCHANGED = "unchanged"  # the value of a fact `compared`: the provider found no difference; else the part that differs
 
 
@@ -83,12 +84,20 @@ def _about(ctx: DetectorContext, prior: Answered, fact: Fact, detector: str, now
     sent = ctx.memory.sent
     explained = victim is not None and standing.seldom_broken and not standing.doubted
     if alone := explained or standing.suspects(RUN_STRONG):
-        sent.first[mine.exchange] = detector
-    counts = alone or any(sent.first.get(each.exchange) == detector for each in prior.beside)  # they were mixed up
+        sent.first[mine.exchange, detector] = _WITH_IT
+    counts = alone or _is_mixed_up_with_another(sent, prior, detector)
     told = finding(detector, FAMILY, "strong" if counts else "weak", fact, "the answer to our request", victim)
     ctx.late(mine, told, now)
     if victim is None and counts:
         sent.nameless[mine.exchange] = told
+
+
+def _is_mixed_up_with_another(sent: SentPrefixes, prior: Answered, detector: str) -> bool:
+    for each in prior.beside:
+        if left := sent.first.get((each.exchange, detector), 0):
+            sent.first[each.exchange, detector] = left - 1
+            return True
+    return False
 
 
 def _name_victims(ctx: DetectorContext, owner: Entry, now: float) -> None:

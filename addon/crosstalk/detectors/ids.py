@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from ...answer.reader import ERROR_ID
 from ...correlation import PREFIX
+from ...values.account import METADATA
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
@@ -19,6 +20,7 @@ _DIGITS = re.compile(r"\d.*[A-Za-z]|[A-Za-z].*\d")  # a word alone is a name, di
 _ID_HEAD = re.compile(r"^[a-z]+(?:[-_.][a-z]+)*[-_.]")  # `chatcmpl-`, `chat.id.`, `msg_bdrk_`
 _NUMBERED = re.compile(r":\d+$|^functions\.")  # `functions.search:0`: the tool's name and a number
 _STORED = frozenset({"batch", "cache", "container", "conversation", "file"})  # places of ids that an answer refers to
+_METADATA = f"body {METADATA}"
 _CASE_CHANGES = 0.4  # in random letters, at least this share differ in case from the one before; in names fewer do
 
 
@@ -69,6 +71,12 @@ def tag(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     match returned.kind:
         case "match":
             ctx.kept.add(rule)
+        case "other" if returned.entry and fact.where == _METADATA and ctx.is_earlier_turn(returned.entry):
+            # gateways keep the metadata of a conversation's first answer, and give them back with every other
+            ctx.broke(rule, now)
+            doubtful: FindingStrength = "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
+            if not ctx.void(rule):
+                yield finding("tag", FAMILY, doubtful, fact, ctx.entry.request_id, returned.entry)
         case "other" if returned.entry and not ctx.repeats(returned.entry):
             proof: FindingStrength = "proof" if ctx.status < 400 else "strong"
             yield finding("tag", FAMILY, proof, fact, ctx.entry.request_id, returned.entry)

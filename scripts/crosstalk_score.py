@@ -33,6 +33,14 @@ ALARMS = ("crosstalk", "suspect")
 FAULTS_IN_THE_CORE, CLEAN_IN_THE_CORE = 10_000, 100_000
 FAULTS_ON_THE_WIRE, CLEAN_ON_THE_WIRE = 1_000, 8_000
 PARTS = ("core", "talks", "wire", "containment")
+HEADING = "### "
+SECTIONS = [
+    HEADING + name
+    for name in (
+        "In the core", "In conversations, with nothing echoed", "Through mitmdump", "What reaches the client",
+        "What it costs to hold an answer",
+    )
+]  # fmt: skip
 RIGHT = "(right)"
 DEEP = ("body", "engine", "metadata")
 # Nothing but the words is wrong; and an engine's id stands only in the first event of Anthropic's: what comes later
@@ -298,15 +306,23 @@ def cell(tally: Tally | None) -> str:
 def report(options: argparse.Namespace) -> tuple[list[str], bool]:
     """Run everything that was asked for; return the text, and whether what must hold does."""
     began = time.monotonic()
-    text, good = [f"Seed {options.seed}, scale {options.scale:g}.", ""], True
+    text, good = [], True
     for part in PARTS[:1] if options.core else options.part or PARTS:
         found, holds = {"core": _core, "talks": _talks, "wire": _wire, "containment": _containment}[part](
             options.seed, options.scale
         )
-        text += [*found, ""]
+        text += [*made_with(options, found), ""]
         good = good and holds
     print(f"\n({time.monotonic() - began:.0f} s)", file=sys.stderr)
     return text[:-1], good
+
+
+def made_with(options: argparse.Namespace, text: list[str]) -> Iterator[str]:
+    """Yield *text* with the options under each heading."""
+    for line in text:
+        yield line
+        if line.startswith(HEADING):
+            yield from ("", f"Seed {options.seed}, scale {options.scale:g}.")
 
 
 def _core(seed: int, scale: float) -> tuple[list[str], bool]:
@@ -362,11 +378,19 @@ def progress(what: str, done: int, of: int) -> None:
 
 
 def write(text: list[str]) -> None:
-    """Put *text* into its place in the document."""
+    """Put the sections of *text* into the document; others stay."""
     old = DOCUMENT.read_text(encoding="utf-8")
     head, _, rest = old.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}\n" + "\n".join(text) + f"\n{END}{tail}", encoding="utf-8")
+    told, _, tail = rest.partition(END)
+    sections = sections_of(told) | sections_of("\n".join(text))
+    known = "\n\n".join(sections[name] for name in sorted(sections, key=SECTIONS.index))
+    DOCUMENT.write_text(f"{head}{BEGIN}\n{known}\n{END}{tail}", encoding="utf-8")
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """Return the sections of *text* by their headings."""
+    found = [HEADING + each.strip() for each in text.split(HEADING)[1:]]
+    return {each.splitlines()[0]: each for each in found}
 
 
 def main() -> int:

@@ -79,7 +79,7 @@ class RequestEditor:
         stamps = self._stamps(exchange, lease, request_id, session_id)
         path, renamed = upstream_url.renamed(request, account, lease.model)
         comparing, previous = self._comparing(exchange, lease)
-        if comparing:
+        if previous is not None:
             stamps = replace(stamps, compared=previous)
         members = {**stamps.body, **comparing, **renamed}
         ties = self._ties(exchange, lease, now)
@@ -111,15 +111,22 @@ class RequestEditor:
             model_id=self._model_id(lease),
         )
 
-    def _comparing(self, exchange: Exchange, lease: Lease) -> tuple[Mapping[str, object], str]:
-        """Return what asks the provider to compare a turn with the one before, as `attest` says, and that one's id."""
+    def _comparing(self, exchange: Exchange, lease: Lease) -> tuple[Mapping[str, object], str | None]:
+        """
+        Return what asks the provider to compare a turn with the one before, as `attest` says, and that one's id.
+
+        The id is empty for a first turn, and None where Patchbay asks for nothing.
+        """
         request, account, thread = exchange.request, lease.account, exchange.identity.thread
         asks = account.provider.attest and self._config.mode == "serve" and request.endpoint.kind == "generation"
         if not asks or not request.body.is_object or request.endpoint.suffix.endswith("/compact"):
-            return {}, ""
+            return {}, None
+        dialect = dialects.of(request.endpoint.dialect)
+        if dialect.compared_id(request.body) is not None:
+            return {}, None
         previous = self._sent.last(account.id, thread) if thread else ""
-        found = dialects.of(request.endpoint.dialect).comparing(request.body, previous)
-        return found if all(self._takes(exchange, lease, name) for name in _outer(found)) else {}, previous
+        found = dialect.comparing(request.body, previous)
+        return (found, previous) if all(self._takes(exchange, lease, name) for name in _outer(found)) else ({}, None)
 
     def _takes(self, exchange: Exchange, lease: Lease, member: str) -> bool:
         """Whether the upstream of *lease* takes *member* of ours."""

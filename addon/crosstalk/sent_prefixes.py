@@ -55,6 +55,7 @@ class SentPrefixes:
         # (exchange, detector) that suspected it for no other's sake → others that may be suspected for its sake
         self.first: BoundedMap[tuple[str, str], int] = BoundedMap(_KNOWN)
         self._last: BoundedMap[tuple[str, str], str] = BoundedMap(_KNOWN)
+        self._hosts: BoundedMap[str, None] = BoundedMap(_KNOWN)  # that compare
 
     def note(self, host: str, answer: str, entry: Entry, request: RequestSummary, beside: Sequence[Entry]) -> None:
         """Note that *answer* is the id of the answer to *request*."""
@@ -69,9 +70,14 @@ class SentPrefixes:
         """Return the id of the last answer of *account* in *thread*; empty where none is known."""
         return self._last.get((account, thread), "")
 
-    def of_answer(self, host: str, answer: str) -> Answered | None:
-        """Return the request whose answer has the id *answer* at *host*."""
+    def compared(self, host: str, answer: str) -> Answered | None:
+        """Return the request whose answer has the id *answer* at *host*, which compares with it: it may with others."""
+        self._hosts[host] = None
         return self._by_answer.get((host, answer))
+
+    def is_compared_at(self, host: str) -> bool:
+        """Whether *host* compared a request lately, so that a later one may name any answer."""
+        return host in self._hosts
 
     def of_exchange(self, exchange: str) -> Answered | None:
         """Return the request of *exchange*."""

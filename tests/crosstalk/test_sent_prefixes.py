@@ -101,11 +101,11 @@ def test_answers_are_found_by_host_and_id_and_by_exchange_and_the_last_of_a_thre
     sent.note("h", "msg_2", Entry("x2", account="one"), asked(USER), [])
     sent.note("h", "msg_3", Entry("x3", account="one", thread="t"), request("openai_responses", input="text"), [])
 
-    told = sent.of_answer("h", "msg_1")
+    told = sent.compared("h", "msg_1")
     assert told is not None
     assert told == sent.of_exchange("x1")
     assert (told.entry, told.beside) == (entry, tuple(beside[:-1]))
-    assert (sent.of_answer("other", "msg_1"), sent.of_answer("h", "msg_3"), sent.of_exchange("x3")) == (None,) * 3
+    assert (sent.compared("other", "msg_1"), sent.compared("h", "msg_3"), sent.of_exchange("x3")) == (None,) * 3
     assert [sent.last(*who) for who in (("one", "t"), ("two", "t"), ("one", ""))] == ["msg_1", "", ""]
 
 
@@ -115,5 +115,5 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("1", "2"):
         sent.note("h", name, Entry(name, thread=name), asked(USER), [])
 
-    assert (sent.of_answer("h", "1"), sent.of_exchange("1"), sent.last("", "1")) == (None, None, "")
+    assert (sent.compared("h", "1"), sent.of_exchange("1"), sent.last("", "1")) == (None, None, "")
     assert sent.last("", "2") == "2"

@@ -32,15 +32,16 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     Without a difference, that answer was ours. With one in a part that ours repeats unchanged, it was another's.
     """
     memory, request, value = ctx.memory, ctx.request, str(fact.value)
-    if memory is None or request is None or not ctx.record.generation or ctx.compared_id is None:
+    if memory is None or request is None or not ctx.record.generation:
         return
     if fact.kind == "id":
         ctx.answer_id = ctx.answer_id or value
     elif fact.kind == "over":
-        if ctx.answer_id and 0 < ctx.status < 400:
+        may_be_named = ctx.compared_id is not None or memory.sent.is_compared_at(ctx.record.host)
+        if may_be_named and ctx.answer_id and 0 < ctx.status < 400:
             beside = {live.entry.exchange: live.entry for live in ctx.concurrent() if not ctx.asked_alike(live.entry)}
             memory.sent.note(ctx.record.host, ctx.answer_id, ctx.entry, request, list(beside.values()))
-    elif prior := memory.sent.of_answer(ctx.record.host, ctx.compared_id):
+    elif prior := memory.sent.compared(ctx.record.host, ctx.compared_id or ""):
         if prior.entry.account != ctx.entry.account or prior.entry.exchange == ctx.entry.exchange:
             return
         if value == UNCHANGED:

@@ -405,9 +405,10 @@ def _name(requirement: str) -> str:
 
 
 def test_the_part_of_conversations_finds_what_is_exchanged_and_suspects_nothing_right() -> None:
-    row = score_talks.mixed("anthropic", False, "right", 1, 0.1)
-    assert row.wrong > 0
-    assert row.wrong >= row.later >= max(row.at_once, 0.8 * row.wrong)  # so few show no more
+    row = score_talks.mixed(score_talks.Place("anthropic", False, "right"), 1, 0.1)
+    assert row.wrong >= row.continued > 0
+    assert row.at_once >= 0.5 * row.wrong  # so few show no more
+    assert row.later >= 0.9 * row.continued
     assert (row.rightly, row.accused) == (row.named, 0)
 
     told: list[str] = []
@@ -419,14 +420,14 @@ def test_the_part_of_conversations_finds_what_is_exchanged_and_suspects_nothing_
 @pytest.mark.parametrize(
     ("changed", "holds"),
     [
-        ({}, True), ({"at_once": 74}, False), ({"later": 94}, False), ({"rightly": 98}, False),
+        ({}, True), ({"at_once": 74}, False), ({"later": 85}, False), ({"rightly": 98}, False),
         ({"named": 0, "rightly": 0}, True),
     ],
 )  # fmt: skip
 def test_the_part_of_conversations_holds_by_what_was_found_and_named(changed: dict[str, int], holds: bool) -> None:
-    found = {"wrong": 100, "at_once": 75, "later": 95, "named": 100, "rightly": 99} | changed
+    found = {"wrong": 100, "at_once": 75, "continued": 90, "later": 86, "named": 100, "rightly": 99} | changed
     row = score_talks.Row(**found)
 
-    assert score_talks._holds("anthropic", True, "right", row) is holds
-    assert score_talks._holds("openai_chat", True, None, score_talks.Row(wrong=100))
-    assert "| 100 | " in score_talks._line("anthropic", True, "right", row)
+    assert score_talks._holds(row, [row]) is holds
+    assert score_talks._holds(row, [score_talks.Row()]) is (holds or "later" in changed)
+    assert score_talks._line("whole", row).startswith("| whole | 100 | 7")

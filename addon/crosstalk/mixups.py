@@ -43,7 +43,8 @@ class Mixups:
 
     def fits(self, exchange: str) -> None:
         """Note that the answer to *exchange* fits its own request."""
-        self._misfits.pop(exchange, None)
+        if self._misfits:
+            self._misfits.pop(exchange, None)
 
     def _next(self, exchange: str) -> str:
         """Return what follows *exchange* in the nearest ring; empty where its answer fits another nearly as well."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import takewhile
 
 from ..bounded import BoundedMap
 from ..frozen import dataclass
@@ -97,8 +98,8 @@ class RecentExchanges:
 
     def others(self, entry: Entry, host: str) -> Iterator[LiveAttempt]:
         """Yield the attempts of other exchanges at *host* that overlap *entry*."""
-        beside = [live for over, live in self._ended if over >= entry.at]
-        for live in (*self._live.values(), *beside):
+        beside = takewhile(lambda ended: ended[0] >= entry.at, reversed(self._ended))
+        for live in (*self._live.values(), *reversed([live for _, live in beside])):
             if live.host == host and live.entry.exchange != entry.exchange:
                 yield live
 

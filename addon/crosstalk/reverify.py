@@ -27,7 +27,7 @@ from .request_summary import RequestSummary
 from .watch import SEEN, Watch
 
 _NEEDS_NO_STANDING = frozenset(name for name, each in DETECTORS.items() if each.needs_no_standing)
-Step = tuple[float, int, int, int, Fact | None]  # clock, order, number of the exchange, attempt; no fact: the sending
+_Step = tuple[float, int, int, int, Fact | None]  # clock, order, number of the exchange, attempt; no fact: the sending
 _GIVEN_UP = Fact("given up")  # the attempt is under way no longer
 
 
@@ -94,7 +94,7 @@ def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
     """Judge all stored exchanges of one instance again, in the order of the recorded events."""
     ledger, memory = Ledger(), RecentExchanges()
     memory.habits = _HabitsOfBefore()
-    steps: list[Step] = []
+    steps: list[_Step] = []
     runs: list[_Run] = []
     for stored in everything:
         run = _Run(stored, mint, ledger, memory)
@@ -181,7 +181,7 @@ class _Run:
             if record.end:
                 yield record.end
 
-    def steps(self, number: int) -> Iterator[Step]:
+    def steps(self, number: int) -> Iterator[_Step]:
         """Yield the steps of the exchange, which has this *number*."""
         if self._unreadable:
             return
@@ -215,7 +215,7 @@ class _Run:
     def verdict(self, told: Mapping[str, Any], *, apart: bool = False) -> Verdict:
         """Return the verdict; *told* is the recorded change of it. *apart*: others that were under way are missing."""
         recorded = str(told.get("verdict") or self.stored.recorded)
-        if recorded in get_args(VerdictKind) and (self._partial or (apart and not self._is_proved)):
+        if recorded in get_args(VerdictKind) and (self._partial or (apart and not self._is_certain)):
             victim = str(told.get("victim", self.stored.victim))
             return Verdict(recorded, (), "", victim, "the recorded verdict")  # type: ignore[arg-type]
         if self._unreadable:
@@ -227,8 +227,10 @@ class _Run:
         return self._watches.get(len(self.stored.attempts) - 1)
 
     @property
-    def _is_proved(self) -> bool:
-        return self._last is not None and any(each.strength == "proof" for each in self._last.verdict().findings)
+    def _is_certain(self) -> bool:
+        """Whether the verdict rests on the answer itself, and not on who else was under way."""
+        found = self._last.verdict() if self._last else None
+        return found is not None and (found.kind == "clean" or any(each.strength == "proof" for each in found.findings))
 
     def _sent(self, record: AttemptRecord, now: float) -> Watch:
         for value, owner in record.owners.items():

@@ -13,7 +13,7 @@ from patchbay.crosstalk.reverify import Judged, StoredExchange, judge
 from patchbay.values.decision import Amendment, Verdict
 
 from ..simulator.diagnosis import Care
-from .talks import Talk, Talks
+from .talks import Talk, Talks, run
 from .world import Line
 
 CARES: tuple[Care | None, ...] = (None, "right", "sloppy", "wrong", "late")
@@ -158,3 +158,17 @@ def test_a_verdict_is_not_compared_where_what_changed_it_is_not_stored(kept: lis
         change = told.last()[each.stored.exchange]
         assert each.recorded == (("clean", "") if change.by in by else ("", ""))
         assert each.agrees
+
+
+def test_where_another_that_was_under_way_is_not_stored_the_recorded_verdict_stands() -> None:
+    world = Talks("anthropic", False, 5)
+    mixed = [told.line for told in run(world, 24, 3, lambda number: "swap" if number == 22 else "") if told.of]
+    stored = world.stored()
+    one, two = (f"x{line.number}" for line in mixed)
+    assert {each.stored.exchange: each.verdict.kind for each in judge(stored, world.mint)}[one] == "suspect"
+
+    part = judge([each for each in stored if each.exchange != two], world.mint)
+    (found,) = (each for each in part if each.stored.exchange == one)
+    assert (found.verdict.kind, found.verdict.note, found.agrees) == ("suspect", "the recorded verdict", True)
+    whole = judge([each for each in stored if each.exchange not in (one, two)], world.mint)
+    assert {each.verdict.kind for each in whole} == {"unverifiable"}

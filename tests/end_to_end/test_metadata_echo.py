@@ -142,6 +142,7 @@ def test_on_a_websocket_too(tmp_path: Path, silent: Simulator) -> None:
     with proxy(tmp_path, more, mode="reverse:http://patchbay.invalid") as running, socket(running) as opened:
         events = ask(opened, "hello", metadata={"ticket": "4711"})
 
+        assert eventually(lambda: '"status":200' in running.journal)
         found = [line for line in lines(running, 1) if line["status"] == 200]
     assert [event["response"]["metadata"] for event in events if "response" in event][-1] == {"ticket": "4711"}
     assert found[0]["verdict"] == "clean"

@@ -91,7 +91,7 @@ class Mint:
         return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
     def keyed(self, words: Buffer) -> bytes:
-        """Return a digest of *words* (empty: none) from which nobody without the key can guess them."""
+        """Return a digest of *words* under a key of ours, so that it cannot be guessed; empty for empty words."""
         return tag(self._words_key, words, _WORDS) if words else b""
 
     def recognise(self, value: str) -> str:
@@ -239,7 +239,7 @@ def stamps(
     members: dict[str, object] = {}
     if stamp.body and body.is_object and (not stamp.body_paths or at in stamp.body_paths):
         members = {name: value for name, value in _rendered(stamp.body, fields) if _member(body, name) is None}
-    if METADATA in provider.echo.body and in_metadata and at == _REPEATING and _has_room(body):
+    if provider.echo.in_metadata and in_metadata and at == _REPEATING and _has_room(body):
         members[METADATA] = request_id
     went = {name.lower(): value for name, value in added}
 

@@ -89,9 +89,7 @@ def core(seed: int, scale: float) -> tuple[Scores, Detectors]:
     """Mix up answers in the core until there are enough of them."""
     scores: Scores = defaultdict(Tally)
     detectors = Detectors()
-    places = [
-        (depth, dialect, stream) for depth in DEPTHS for dialect in dialects_of(depth) for stream in (False, True)
-    ]
+    places = all_places()
     rounds = max(1, round(FAULTS_IN_THE_CORE * scale / 760))
     for number, (depth, dialect, stream) in enumerate(places, 1):
         for again in range(rounds):
@@ -139,9 +137,7 @@ def silence(seed: int, scale: float) -> tuple[int, Counter[str]]:
     """Let answers pass that are right, however strange they look; return how many, and the alarms by kind."""
     alarms: Counter[str] = Counter()
     passed = 0
-    places = [
-        (depth, dialect, stream) for depth in DEPTHS for dialect in dialects_of(depth) for stream in (False, True)
-    ]
+    places = all_places()
     for number, (depth, dialect, stream) in enumerate(places, 1):
         for mode in strange(dialect, stream):
             world = World(depth, dialect, stream, seed)

@@ -12,7 +12,7 @@ from . import verdict as verdicts
 
 FINDINGS = 32  # of one answer; a stream that is mixed up would find one per chunk
 _JUDGED = 10_000  # answers whose verdicts may still change
-_AMENDED = 1_000  # amendments that nobody has fetched
+_AMENDED = 1_000  # exchanges whose amendments were not fetched yet
 ATTESTED = "attested"  # the place of an echo that the provider gave with a later answer
 
 

@@ -15,7 +15,7 @@ _SCRIPTS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # written without spaces
 _WORD = re.compile(rf"[^\W{_SCRIPTS}]{{4,}}")
 _RUN = re.compile(rf"[{_SCRIPTS}]{{3,}}")
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
-_BREAKS = (b"\\n", b"\\t", b"\\r", b'\\"')
+_BREAKS = (b"\\n", b"\\t", b"\\r")
 
 Words = frozenset[int]
 
@@ -54,5 +54,4 @@ def better(own: str, counts: Mapping[str, tuple[int, int]]) -> dict[str, float]:
     """
     alone, in_all = counts[own]
     least = max(_OTHER, _RATIO * (alone + 1)), _IN_ALL * in_all
-    others = ((name, count) for name, count in counts.items() if name != own)
-    return {name: 1 / count[0] for name, count in others if count[0] >= least[0] and count[1] >= least[1]}
+    return {name: 1 / count[0] for name, count in counts.items() if count[0] >= least[0] and count[1] >= least[1]}

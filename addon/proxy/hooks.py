@@ -454,6 +454,7 @@ class Patchbay:
             self._deliver(flow.response, driver)
 
     def _deliver(self, response: http.Response, driver: ExchangeDriver) -> None:
+        driver.takes_off = driver.lease is not None and driver.lease.account.provider.echo.in_metadata
         fields = response_head.for_client(response, driver)
         fields.on(response.headers)
         if response_head.streams(fields, response.status_code, driver):

@@ -7,7 +7,6 @@ from mitmproxy import http
 from .. import answer_urls
 from ..media_types import is_json, media_type
 from ..values import header_names
-from ..values.account import METADATA
 from ..values.decision import session_name
 from .exchange_driver import ExchangeDriver
 from .header_fields import HeaderFields
@@ -40,7 +39,6 @@ def for_client(response: http.Response, driver: ExchangeDriver) -> HeaderFields:
     if driver.lease.session_id:
         fields.add(_SESSION_ID, driver.lease.session_id.encode())
     driver.rewrite_head(fields, response.status_code)
-    driver.takes_off = METADATA in driver.lease.account.provider.echo.body
     if driver.takes_off and is_events(fields) and b"content-length" in fields:
         fields.drop(b"content-length".__eq__)
     return fields

@@ -29,7 +29,6 @@ from ..frozen import dataclass
 from ..replacement import CROSSTALK, replacement
 from ..returned_stamps import without_stamp
 from ..settings.settings import Config
-from ..values.account import METADATA
 from ..values.answer import Failure, Head, Message
 from ..values.decision import Decision, Refusal, Wait
 from ..values.http import Headers, Request
@@ -337,7 +336,7 @@ class WebSocketDriver:
                 return
             router.answered(exchange, Head(200, Headers()), now)
         reaction = router.answered(exchange, Message(message.content), now)
-        if METADATA in attempt.lease.account.provider.echo.body and not self._driver.shadow:
+        if attempt.lease.account.provider.echo.in_metadata and not self._driver.shadow:
             send_instead(message, without_stamp(message.content))
         if attempt.alarm:
             self._context.alarm(self.flow, exchange)

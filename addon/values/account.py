@@ -53,6 +53,11 @@ class Echo:
     body: Mapping[str, Depth] = field(default_factory=dict)
     promised: bool = False
 
+    @property
+    def in_metadata(self) -> bool:
+        """Whether METADATA is one of the places."""
+        return METADATA in self.body
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:

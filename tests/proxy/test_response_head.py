@@ -13,10 +13,6 @@ from patchbay.proxy.header_fields import HeaderFields
 from patchbay.values import header_names
 from patchbay.values.decision import Identity, Refusal
 
-from ..test_router import account
-
-ACCOUNT = account("one")
-
 
 def driver(
     session_id: str = "",
@@ -27,9 +23,10 @@ def driver(
     **more: Any,
 ) -> Any:
     members = {
-        "lease": SimpleNamespace(request_id="pb1-x", account=ACCOUNT, session_id=session_id),
+        "lease": SimpleNamespace(request_id="pb1-x", account=SimpleNamespace(id="one"), session_id=session_id),
         "exchange": SimpleNamespace(refusal=refusal, stream=stream, identity=Identity(affinity)),
         "target": SimpleNamespace(endpoint=SimpleNamespace(kind=kind)),
+        "takes_off": False,
         "rewrite_head": lambda fields, status: fields.put(b"x-rewritten", b"%d" % status),
     }
     return SimpleNamespace(**members | more)

@@ -91,9 +91,8 @@ def order(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         ctx.kept.add(place)
         return
     standing = ctx.broke(place, now)
-    strength: FindingStrength = "strong" if standing.suspects(RUN_UNIQUE_ID) else "weak"
-    if strength == "strong":
-        yield finding("id-order", FAMILY, strength, fact, f"an id after {before}")
+    if standing.suspects(RUN_UNIQUE_ID):
+        yield finding("id-order", FAMILY, "strong", fact, f"an id after {before}")
 
 
 def _applies(ctx: DetectorContext) -> bool:

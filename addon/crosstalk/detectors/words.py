@@ -57,7 +57,7 @@ def _said(fact: Fact) -> list[str]:
 
 
 def _others(ctx: DetectorContext) -> dict[str, LiveAttempt]:
-    """Return the concurrent attempts to compare with; none where the answer is known to be somebody's already."""
+    """Return the concurrent attempts to compare with; none where the answer is proved to be another's already."""
     if ctx.status >= 400 or not ctx.record.generation or ctx.cached or ctx.misdelivered or not ctx.said:
         return {}
     return {live.entry.exchange: live for live in ctx.concurrent() if not ctx.asked_alike(live.entry)}

@@ -256,11 +256,13 @@ def stamps(
 
 
 def _has_room(body: Body) -> bool:
-    """Whether a member can be added to the metadata of *body*: an object, or none yet."""
+    """Whether a member can be added to the metadata of *body*: an object of texts, as the API has it, or none yet."""
     if not body.is_object or _member(body, METADATA) is not None:
         return False
     metadata = body.get("metadata")
-    return metadata is None or (isinstance(metadata, dict) and len(metadata) < _MOST_METADATA)
+    if not isinstance(metadata, dict):
+        return metadata is None
+    return len(metadata) < _MOST_METADATA and all(isinstance(value, str) for value in metadata.values())
 
 
 def _rendered(templates: Mapping[str, str], fields: Mapping[str, str]) -> Iterator[tuple[str, str]]:

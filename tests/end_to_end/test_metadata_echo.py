@@ -84,7 +84,7 @@ def test_the_id_goes_up_comes_back_and_is_taken_out(
 
 
 @pytest.mark.parametrize("given", [
-    {f"k{number}": "v" for number in range(16)}, {"pb": "mine"}, "no object",
+    {f"k{number}": "v" for number in range(16)}, {"pb": "mine"}, "no object", {"a": {"b": "1"}}, {"a": 1},
 ])  # fmt: skip
 def test_metadata_without_room_stays_as_it_is(running: Proxy, silent: Simulator, given: Any) -> None:
     post(running, "hello", metadata=given)

@@ -29,7 +29,8 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     The provider compared the request with the one that it gave the named answer to.
 
-    Without a difference, that answer was ours. With one in a part that ours repeats unchanged, it was another's.
+    Without a difference, that answer was ours, unless the provider has the earlier turns itself: it then finds no
+    difference between them and themselves. With one in a part that ours repeats unchanged, it was another's.
     """
     memory, request, value = ctx.memory, ctx.request, str(fact.value)
     if memory is None or request is None or not ctx.record.generation:
@@ -46,6 +47,8 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
             return
         if value == UNCHANGED:
             ctx.kept.add("next-turn")
+            if request.adds:
+                return
             memory.late.attested(prior.entry.exchange, ctx.entry.exchange, now)
             _name_victims(ctx, prior.entry, now)
         elif sent_prefixes.repeats(request, prior.prefix, "" if value == request.history_name else value):

@@ -69,6 +69,19 @@ def test_an_answer_whose_request_the_next_turn_extends_is_ours() -> None:
     assert world.memory.late.amendments(f"x{later.number}") == []
 
 
+def test_where_the_provider_has_the_earlier_turns_no_difference_says_nothing() -> None:
+    """It goes on with the other's conversation, so that nothing differs after a swap either."""
+    world = known(0)
+    one, _ = pair(world)
+    later = world.send(
+        messages=said("yes")[1:], system=SYSTEM, diagnostics={"previous_message_id": "msg_of_two_00000000"},
+        thread={"type": "continue", "previous_message_id": "msg_of_two_00000000"},
+    )  # fmt: skip
+    answered(world, later, "msg_next_0000000000", Fact("compared", "unchanged", "body diagnostics"))
+
+    assert one.verdict().kind == "unverifiable"
+
+
 @pytest.mark.parametrize("what", ["messages", "system", "tools", "model"])
 def test_a_difference_in_what_is_the_same_says_that_the_answer_was_another_s(what: str) -> None:
     world = known()

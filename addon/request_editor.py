@@ -122,11 +122,13 @@ class RequestEditor:
         if not asks or not request.body.is_object or request.endpoint.suffix.endswith("/compact"):
             return {}, None
         dialect = dialects.of(request.endpoint.dialect)
-        if dialect.compared_id(request.body) is not None:
+        if dialect.compared_id(request.body):
             return {}, None
         previous = self._sent.last(account.id, thread) if thread else ""
         found = dialect.comparing(request.body, previous)
-        return (found, previous) if all(self._takes(exchange, lease, name) for name in _outer(found)) else ({}, None)
+        asks = bool(found) or not previous  # of a first turn, some providers are asked nothing
+        takes = asks and all(self._takes(exchange, lease, name) for name in _outer(found))
+        return (found, previous) if takes else ({}, None)
 
     def _takes(self, exchange: Exchange, lease: Lease, member: str) -> bool:
         """Whether the upstream of *lease* takes *member* of ours."""

@@ -14,7 +14,7 @@ from patchbay.exchange import Exchange
 from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import FailoverSettings, SessionSettings
-from patchbay.values.account import Models
+from patchbay.values.account import Account, Models
 from patchbay.values.answer import AnswerEvent, Chunk, End, Head
 from patchbay.values.decision import Refusal
 from patchbay.values.http import Client, Headers, PriorServing, Request
@@ -598,3 +598,188 @@ def test_what_has_no_known_owner_is_left_out_where_the_conversation_has_moved(
 
     assert stripped is left_out
     assert (b"workspace_id" in (found.body or b"workspace_id")) is not left_out
+
+
+# -- what asks the provider to compare a turn with the one before, and what an upstream refuses ------------------------
+
+FIRST_ID = "msg_01abcdef0123456789abcd"
+
+
+def attesting(name: str, preset: str = "generic", **more: Any) -> Account:
+    made = account(name, preset, **more)
+    return replace(made, provider=replace(made.provider, attest=True))
+
+
+def asks(lease: Lease) -> dict[str, Any]:
+    """Return the members of ours that ask for a comparison."""
+    return {name: value for name, value in lease.edit.body.items() if name.startswith(("diagnostics", "prompt_cache"))}
+
+
+def response(number: str) -> tuple[Head, Chunk, End]:
+    message = {"type": "message", "content": [{"type": "output_text", "text": "hi"}]}
+    said = {"id": number, "object": "response", "status": "completed", "output": [message]}
+    return Head(200, JSON), Chunk(json.dumps(said).encode()), End()
+
+
+def test_a_turn_names_the_answer_before_and_a_first_one_none() -> None:
+    of = router(attesting("a"))
+    told = of.memory.sent
+
+    assert asks(served(of, messages(), 0, *claude(FIRST_ID))) == {"diagnostics": {"previous_message_id": None}}
+    assert told.last("a", opened(of, messages(), 1).identity.thread) == FIRST_ID
+    exchange = opened(of, messages(), 1)
+    lease, stamps, _ = of.editor.edit(exchange, routed(of, exchange, 1), 1.0)
+    assert asks(lease) == {"diagnostics": {"previous_message_id": FIRST_ID}}
+    assert stamps.compared == FIRST_ID
+    other = replace(messages(), headers=Headers([("x-session-id", "another")]))
+    assert asks(edited(of, other)) == {"diagnostics": {"previous_message_id": None}}
+
+
+def test_openai_is_asked_from_the_second_turn_on() -> None:
+    of = router(attesting("a"))
+
+    assert asks(served(of, responses(), 0, *response("resp_1"))) == {}
+    again = asks(edited(of, responses()))
+    assert again == {"prompt_cache_options.comparison_response_id": "resp_1"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        messages(diagnostics={"previous_message_id": "msg_of_the_client_00000000"}),
+        messages(diagnostics={"previous_message_id": None}),
+        messages(diagnostics={"previous_message_id": ""}),
+        messages(diagnostics={}),
+        messages(diagnostics=None),
+        messages(diagnostics="text"),
+        replace(messages(), body=Body(b"no JSON")),
+        replace(messages(), body=Body(b"[]")),
+        request({"model": "m", "messages": []}, "/v1/messages/count_tokens", x_session_id="s"),
+        request({"model": "m", "input": []}, "/v1/responses/compact", x_session_id="s"),
+        request({"model": "m", "messages": []}, "/v1/chat/completions", x_session_id="s"),
+    ],
+)
+def test_what_asks_itself_or_cannot_be_asked_is_left_alone(asked: Request) -> None:
+    of = router(attesting("a"))
+    served(of, messages(), 0, *claude(FIRST_ID))
+    exchange = opened(of, asked, 1)
+    lease, stamps, _ = of.editor.edit(exchange, routed(of, exchange, 1), 1.0)
+
+    assert (asks(lease), lease.body, stamps.compared) == ({}, None, None)
+
+
+@pytest.mark.parametrize("of", [router(account("a")), router(attesting("a"), mode="shadow")])
+def test_nothing_is_asked_without_attest_or_in_shadow(of: Router) -> None:
+    exchange = opened(of, messages())
+    lease, stamps, _ = of.editor.edit(exchange, routed(of, exchange), 0.0)
+
+    assert (lease.edit.body, stamps.compared) == ({}, None)
+
+
+def test_a_request_of_no_conversation_asks_as_a_first_turn() -> None:
+    of = router(attesting("a"))
+    served(of, messages(), 0, *claude(FIRST_ID))
+    exchange = opened(of, messages(), 1)
+    exchange.identity = replace(exchange.identity, thread="")
+
+    assert asks(routed(of, exchange, 1)) == {"diagnostics": {"previous_message_id": None}}
+
+
+def test_another_account_is_not_asked_about_the_answer_of_the_former_one() -> None:
+    """In the exchange that moves, and in the turns after it; each account hears of its own answers alone."""
+    of = router(attesting("a"), attesting("b"))
+    home = served(of, messages(), 0, *claude(FIRST_ID)).account.id
+    exchange = opened(of, messages(), 1)
+    assert asks(routed(of, exchange, 1)) == {"diagnostics": {"previous_message_id": FIRST_ID}}
+    answer(of, exchange, *bad(401, type="authentication_error"), now=1)
+    moved = routed(of, exchange, 1)
+    assert moved.account.id != home
+    assert asks(moved) == {"diagnostics": {"previous_message_id": None}}
+    assert FIRST_ID.encode() not in (moved.body or b"")
+    answer(of, exchange, *claude("msg_01zyxwvu9876543210zyxw"), now=1)
+    of.close(exchange, "", 1)
+
+    later = edited(of, messages())
+    assert (later.account.id, asks(later)) == (
+        moved.account.id, {"diagnostics": {"previous_message_id": "msg_01zyxwvu9876543210zyxw"}},
+    )  # fmt: skip
+
+
+REFUSED = bad(400, message="diagnostics: Extra inputs are not permitted", type="invalid_request_error")
+
+
+def refused(asked: Request, complaint: str = "DIAGNOSTICS: Extra inputs") -> tuple[Router, Exchange, list[Any]]:
+    """Return a router whose one attempt of *asked* was refused with *complaint*, and what is told of it."""
+    of, said = router(attesting("a")), list[Any]()
+    of.editor.unstamped = lambda provider, member: said.append((provider, member))
+    exchange = opened(of, asked)
+    routed(of, exchange)
+    exchange.attempts[0].complaint = complaint
+    return of, exchange, said
+
+
+def test_an_upstream_that_refuses_our_member_is_asked_again_without_it_and_no_more() -> None:
+    of, exchange, said = refused(messages())
+
+    assert of.editor.unstamps(exchange, exchange.attempts[0])
+    assert (exchange.unstamped, exchange.may_retry) == ({"diagnostics"}, {"a"})
+    assert said == [("generic", "diagnostics")]
+    assert not of.editor.unstamps(exchange, exchange.attempts[0])  # once
+    assert said == [("generic", "diagnostics")]
+    exchange_after = opened(of, messages())
+    assert asks(routed(of, exchange_after)) == {}
+    exchange_after.attempts[0].complaint = "diagnostics"
+    assert not of.editor.unstamps(exchange_after, exchange_after.attempts[0])  # nothing of ours was there
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({}, "max_tokens: Field required"),
+        ({"socket_lease": True}, "diagnostics"),
+        ({"unstamped": frozenset({"metadata"})}, "diagnostics"),
+    ],
+)
+def test_when_a_request_is_not_made_again_without_our_members(change: dict[str, Any], complaint: str) -> None:
+    of, exchange, said = refused(messages(), complaint)
+    if "socket_lease" in change:
+        change = {"socket_lease": exchange.attempts[0].lease}
+    replace_all(exchange, **change)
+
+    assert not of.editor.unstamps(exchange, exchange.attempts[0])
+    assert (exchange.may_retry, exchange.unstamped) == (set(), change.get("unstamped", frozenset()))
+    assert bool(said) is ("diagnostics" in complaint)  # the upstream is known by it all the same
+
+
+def test_a_request_that_must_not_be_repeated_is_not_made_again_without_our_members() -> None:
+    of, exchange, _ = refused(responses(background=True), "prompt_cache_options")
+    attempt = exchange.attempts[0]
+    attempt.lease = replace(
+        attempt.lease, edit=replace(attempt.lease.edit, body={"prompt_cache_options.comparison_response_id": "resp_1"})
+    )
+
+    assert not exchange.repeatable
+    assert not of.editor.unstamps(exchange, attempt)
+
+
+def test_where_the_client_sent_such_a_member_itself_the_upstream_is_asked_again_later() -> None:
+    of = router(attesting("a"))
+    told: list[Any] = []
+    of.editor.unstamped = lambda provider, member: told.append(member)
+    served(of, responses(), 0, *response("resp_1"))
+    own = responses(prompt_cache_options={"mode": "explicit"})
+    exchange = opened(of, own, 1)
+    assert asks(routed(of, exchange, 1)) == {"prompt_cache_options.comparison_response_id": "resp_1"}
+    exchange.attempts[0].complaint = "prompt_cache_options"
+
+    assert of.editor.unstamps(exchange, exchange.attempts[0])
+    assert exchange.unstamped == {"prompt_cache_options"}
+    assert told == []
+    assert asks(edited(of, own)) == {"prompt_cache_options.comparison_response_id": "resp_1"}
+
+
+def test_codex_own_backend_is_not_asked() -> None:
+    of = router(attesting("a", base_path="/backend-api/codex/x"))
+    served(of, messages(), 0, *claude(FIRST_ID))
+
+    assert asks(edited(of, messages())) == {}

@@ -99,7 +99,7 @@ class RequestSummary:
         """Yield for each of *places*, (message, block) of the history, the message and the block's signature."""
         messages = self._body.get(self._dialect.history)
         for message, block in places if isinstance(places, tuple) else ():
-            with suppress(LookupError, TypeError):
+            with suppress(LookupError, TypeError, AttributeError):
                 found = messages[message]["content"][block]
                 signature = found.get("signature") or found.get("data")
                 if isinstance(signature, str):

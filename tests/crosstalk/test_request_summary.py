@@ -9,6 +9,7 @@ import pytest
 from blake3 import blake3
 
 from patchbay.body import Body
+from patchbay.crosstalk import words
 from patchbay.crosstalk.request_summary import RequestSummary
 from patchbay.values.http import Endpoint
 
@@ -218,3 +219,96 @@ def test_half_a_surrogate_in_a_history_or_an_answer_can_be_compared() -> None:
     assert len(asked.last_turn) == 16
     assert asked.quotes("half \ud83d")
     assert not asked.quotes("half \ud83e")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "members", "named"),
+    [
+        ("anthropic", {}, None),
+        ("anthropic", {"diagnostics": {"previous_message_id": "msg_1"}}, "msg_1"),
+        ("anthropic", {"diagnostics": {"previous_message_id": None}}, ""),
+        ("anthropic", {"diagnostics": {}}, ""),
+        ("anthropic", {"diagnostics": "msg_1"}, None),
+        ("openai_responses", {}, None),
+        ("openai_responses", {"prompt_cache_options": {"comparison_response_id": "resp_1"}}, "resp_1"),
+        ("openai_responses", {"prompt_cache_options": {"comparison_response_id": 7}}, ""),
+        ("openai_responses", {"prompt_cache_options": {"mode": "explicit"}}, ""),
+        ("openai_responses", {"prompt_cache_options": "resp_1"}, None),
+        ("openai_chat", {"diagnostics": {"previous_message_id": "msg_1"}}, None),
+    ],
+)
+def test_the_answer_that_it_is_compared_with_is_named(dialect: str, members: dict[str, Any], named: str | None) -> None:
+    assert summary(dialect, **members).compared_id == named
+
+
+@pytest.mark.parametrize(
+    ("dialect", "names"),
+    [("anthropic", ["system", "tools"]), ("openai_responses", ["instructions", "tools"]), ("openai_chat", [])],
+)
+def test_the_parts_that_a_provider_compares_are_the_model_that_went_up_and_the_members_as_they_stand(
+    dialect: str, names: list[str]
+) -> None:
+    raw = b'{"model": "asked", "tools":  [ {"name": "a"} ], "system": "s", "instructions" : "i", "messages": []}'
+    asked = RequestSummary(Endpoint(dialect), Body(raw), "sent\udc80")
+    members = {"tools": b'[ {"name": "a"} ]', "system": b'"s"', "instructions": b'"i"'}
+
+    assert list(asked.parts()) == [("model", b"sent\xed\xb2\x80"), *((name, members[name]) for name in names)]
+    assert dict(summary(dialect).parts()) == {"model": b"", **dict.fromkeys(names, b"")}
+    assert asked.history_name == HISTORY[dialect]
+
+
+def test_signatures_are_read_at_the_places_that_are_named() -> None:
+    thinking = [
+        {"type": "text", "text": "no signature"}, {"type": "thinking", "signature": "sealed"},
+        {"type": "redacted_thinking", "data": "hidden"}, {"type": "thinking", "signature": 7},
+    ]  # fmt: skip
+    asked = summary("anthropic", messages=[{"role": "user", "content": "text"}, {"content": thinking}, "text"])
+    everywhere = tuple((message, block) for message in range(4) for block in range(5))
+
+    assert list(asked.signatures(everywhere)) == [(1, "sealed"), (1, "hidden")]
+    assert list(asked.signatures(((1, 1),))) == [(1, "sealed")]
+    assert [list(asked.signatures(places)) for places in ([(1, 1)], None, "text", ())] == [[]] * 4
+    assert list(summary("anthropic").signatures(((0, 0),))) == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "has_media"),
+    [
+        ({"type": "base64"}, True), ({"inlineData": {}}, True), ({"inline_data": {}}, True),
+        ({"input_audio": {}}, True), ({"file_id": "f"}, True), ({"fileUri": "f"}, True), ({"image_url": "u"}, True),
+        ({"file_url": "u"}, True), ({"text": "a picture"}, False),
+    ],
+)  # fmt: skip
+def test_media_are_known_by_their_members(mark: dict[str, Any], has_media: bool) -> None:
+    assert summary(messages=[{"role": "user", "content": [mark]}]).has_media is has_media
+    assert not RequestSummary(Endpoint("openai_chat"), Body(None)).has_media
+
+
+@pytest.mark.parametrize(
+    ("dialect", "members", "adds"),
+    [
+        ("anthropic", {"thread": {"type": "continue", "previous_message_id": "msg_1"}}, True),
+        ("anthropic", {"thread": {"type": "create"}}, False),
+        ("anthropic", {"thread": "msg_1"}, False),
+        ("openai_responses", {"previous_response_id": "resp_1"}, True),
+        ("openai_responses", {"conversation": "conv_1"}, True),
+        ("openai_responses", {"previous_response_id": None}, False),
+        ("gemini", {"previous_interaction_id": "i"}, True),
+        ("openai_chat", {"previous_response_id": "resp_1"}, False),
+    ],
+)
+def test_whether_it_holds_new_turns_alone(dialect: str, members: dict[str, Any], adds: bool) -> None:
+    assert summary(dialect, **members).adds is adds
+
+
+def test_the_words_of_the_end_outlive_the_body() -> None:
+    texts = [{"role": "user", "content": "umbrella"}, {"role": "user", "content": "porcelain"}]
+    kept, other = summary(messages=texts), summary(messages=texts, user="saxophone")
+    told = words.of_text("role user content umbrella porcelain")
+    assert kept.tail == told
+    assert kept.tail is kept.tail  # read once
+
+    kept.forget_body()
+    other.forget_body()
+    assert (kept.tail, other.tail) == (told, told)
+    assert (kept.size, kept.history, kept.quotes("umbrella")) == (0, b"", False)

@@ -128,3 +128,17 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths.learn(replace(FIRST, host="x"), 1000)
 
     assert lengths.expected(FIRST) == Expected()
+
+
+def test_requests_of_no_conversation_make_none_forgotten_and_are_none_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prompt_lengths, "_KNOWN", 1)
+    lengths, talk = learned(), Prompt("h", "m", "t", 4000)
+    lengths.learn(talk, 3000)
+    lengths.learn(FIRST, 1000)
+
+    assert lengths.expected(talk).tokens == pytest.approx(3000)
+    assert lengths.expected(FIRST).tolerance == pytest.approx(80 + 0.6 * lengths.expected(FIRST).tokens)
+    lengths.learn(replace(FIRST, adds=True), 500)
+    assert lengths.expected(replace(FIRST, adds=True)) == Expected(per_byte=lengths.expected(talk).per_byte)

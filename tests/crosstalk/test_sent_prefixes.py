@@ -13,6 +13,7 @@ from patchbay.crosstalk import sent_prefixes
 from patchbay.crosstalk.request_summary import RequestSummary
 from patchbay.crosstalk.sent_prefixes import SentPrefixes, prefix_of, repeats
 from patchbay.ledger import Entry
+from patchbay.values.decision import Finding
 
 from .detectors.contexts import request
 
@@ -117,3 +118,39 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (sent.compared("h", "1"), sent.of_exchange("1"), sent.last("", "1")) == (None, None, "")
     assert sent.last("", "2") == "2"
+
+
+def test_a_host_compares_once_it_has_compared_with_any_answer() -> None:
+    sent = SentPrefixes()
+    sent.note("h", "msg_1", Entry("x1"), asked(USER), [])
+    assert not sent.is_compared_at("h")
+
+    assert sent.compared("h", "msg_of_nobody") is None
+    assert (sent.is_compared_at("h"), sent.is_compared_at("other")) == (True, False)
+
+
+def test_of_hosts_that_compare_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sent_prefixes, "_KNOWN", 1)
+    sent = SentPrefixes()
+    for host in ("h", "other"):
+        sent.compared(host, "msg_1")
+
+    assert (sent.is_compared_at("h"), sent.is_compared_at("other")) == (False, True)
+
+
+def test_64_findings_without_a_victim_are_kept() -> None:
+    sent = SentPrefixes()
+    for number in range(65):
+        sent.nameless[f"x{number}"] = Finding("next-turn", "attestation", "strong", "body", "", "", "unknown")
+
+    assert (len(sent.nameless), "x0" in sent.nameless, "x1" in sent.nameless) == (64, False, True)
+
+
+@pytest.mark.parametrize("more", [{"type": "message"}, {"id": "msg_1"}])
+def test_a_text_of_a_message_with_more_members_is_no_list_of_parts(more: dict[str, Any]) -> None:
+    """Such a text is compared as it stands: the members around it must be the same as well."""
+    text = {"role": "user", "content": "a"}
+    for first in (text | more, more | text):
+        assert repeated(asked(first, SAID), asked(first))
+        assert not repeated(asked(first, SAID), asked(text))
+        assert not repeated(asked({**first, "content": [part("a")]}, SAID), asked(first))

@@ -22,7 +22,7 @@ from patchbay.proxy.incident_recorder import IncidentRecorder
 from patchbay.proxy.session_list import SessionList
 from patchbay.router import Router
 from patchbay.settings.settings import CrosstalkSettings, JournalSettings
-from patchbay.values.decision import Decision, Outcome
+from patchbay.values.decision import Amendment, Decision, Finding, Outcome
 from patchbay.values.http import Headers
 
 from ..test_router import answer, good, opened, request, routed, router
@@ -176,3 +176,45 @@ def test_an_exchange_whose_edits_cannot_be_told_is_written_all_the_same(
 
     assert bench.flow.metadata["patchbay.account"]
     assert "patchbay.edits" not in bench.flow.metadata
+
+
+def amendment(of: str, by: str) -> Amendment:
+    told = Finding("next-turn", "attestation", "strong", "body diagnostics", "mine", "another", "v1")
+    return Amendment(7.0, of, "pb1-of", "s", "a", "suspect", "unverifiable", "v1", [told], by)
+
+
+@pytest.mark.parametrize("is_message", [False, True])
+def test_a_verdict_that_changed_is_told_by_the_exchange_that_changed_it(
+    bench: Bench, tmp_path: Path, is_message: bool
+) -> None:
+    bench.log.journal = Journal(JournalSettings(str(tmp_path / "journal")))
+    by, heard = bench.exchange(), list[Amendment]()
+    changes = [amendment("earlier", by.id), amendment("yet earlier", by.id)]
+    bench.log.amended = heard.append
+    bench.router.memory.late._amended[by.id] = changes
+    if is_message:
+        bench.log.message_closed(bench.flow, by, bench.router.close(by, "", 1.0, status=200))
+    else:
+        bench.close(by)
+    bench.log.journal.close()
+    line, *told = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()]
+
+    assert line["exchange"] == by.id
+    assert [list(each) for each in told] == [["time", "event_type", *list(changes[0].encoded())[1:]]] * 2
+    assert told == [{"event_type": "verdict_change"} | each.encoded() for each in changes]
+    assert bench.flow.metadata["patchbay.amends"] == [each.encoded() for each in changes]
+    assert "patchbay.amended" not in bench.flow.metadata  # this exchange's own verdict stays
+    assert heard == changes
+
+    bench.close(bench.exchange())  # they are told once
+    assert heard == changes
+
+
+def test_without_a_journal_a_changed_verdict_is_on_the_flow_all_the_same(bench: Bench) -> None:
+    by, heard = bench.exchange(), list[Amendment]()
+    bench.log.amended = heard.append
+    bench.router.memory.late._amended[by.id] = [amendment("earlier", by.id)]
+    bench.close(by)
+
+    assert bench.flow.metadata["patchbay.amends"] == [heard[0].encoded()]
+    assert heard[0].encoded()["time"] == 7.0  # the line of a journal takes none of it away

@@ -91,7 +91,7 @@ class RequestSummary:
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Yield name and JSON text of the members that a provider compares, beside the history."""
-        yield "model", self.model.encode("utf-8", "surrogatepass")
+        yield "model", self.model.encode("utf-8", "surrogatepass") + self._body.slice(self._dialect.model_mode)
         for name in self._dialect.prompt_parts:
             yield name, self._body.slice(name)
 

@@ -28,6 +28,13 @@ _MARK = re.compile(rb',?\s*"(?:cache_control|prompt_cache_breakpoint)":\s*(?:\{[
 _TEXT = re.compile(rb'(\{"role":"\w+","content":)("(?:[^"\\]|\\.)*")\}', re.DOTALL)
 
 
+class _Message(msgspec.Struct):
+    role: str = ""
+
+
+_ROLE = msgspec.json.Decoder(_Message)
+
+
 class Prefix(msgspec.Struct, frozen=True, array_like=True):
     """*parts*: member beside the history → digest; *messages* of the history, and the *digest* of them all."""
 
@@ -96,15 +103,30 @@ def repeats(request: RequestSummary, prefix: Prefix, part: str, *, messages: int
     """
     Whether *request* repeats *part* of *prefix*: a member, or, where it is the empty string, the history and all else.
 
-    *messages*: how many messages the history of *prefix* must have.
+    *messages*: how many messages the history of *prefix* must have. A provider may read messages of one role in a
+    row as one. What tools there are may change where the provider has some of its own, as of an MCP server.
     """
+    if part == "tools" and request.tools is None:
+        return False
     parts = {name: _digest(raw) for name, raw in request.parts()}
     if part:
         return part in prefix.parts and parts.get(part) == prefix.parts[part]
     known = _messages(request) or []
-    if prefix.messages >= len(known) or messages not in (None, prefix.messages):
+    if prefix.messages >= len(known) or messages not in (None, prefix.messages) or _goes_on(known, prefix.messages):
         return False
     return parts == prefix.parts and _digest_of_all(known[: prefix.messages]) == prefix.digest
+
+
+def _goes_on(messages: Sequence[msgspec.Raw], at: int) -> bool:
+    """Whether the message *at* has the role of the one before."""
+    return at > 0 and _role(messages[at]) == _role(messages[at - 1]) != ""
+
+
+def _role(message: bytes) -> str:
+    try:
+        return _ROLE.decode(message).role
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return ""
 
 
 def _messages(request: RequestSummary) -> list[msgspec.Raw] | None:

@@ -430,6 +430,7 @@ DIALECT = Dialect(
     adds=_adds,
     compared_id=_compared_id,
     prompt_parts=("system", "tools"),
+    model_mode="speed",
     comparing=_comparing,
     read=_read,
     read_calls=_read_calls,

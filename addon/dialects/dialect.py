@@ -71,6 +71,7 @@ class Dialect:
     # the id of the answer whose request its provider compares with this one; empty: it asks for that without one
     compared_id: Callable[[Body], str | None] = lambda body: None
     prompt_parts: tuple[str, ...] = ()  # members beside the history that it compares
+    model_mode: str = ""  # the member that makes two requests for one model differ in it
     # what asks for that, by member, where the body does not: with the id of the answer before, empty for a first turn
     comparing: Callable[[Body, str], Mapping[str, object]] = lambda body, previous: {}
     hides_models: Callable[[str, bytes], bool] = lambda suffix, raw: False  # names models where nothing reads them

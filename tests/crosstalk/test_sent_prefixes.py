@@ -45,6 +45,10 @@ def repeated(later: RequestSummary, earlier: RequestSummary, name: str = "", **m
         ([USER, SAID, NEXT], [USER], False),
         ([USER], [SAID, USER], False),
         ([USER, NEXT], [NEXT, USER, SAID], False),
+        ([USER], [USER, NEXT], False),  # a provider may read them as one
+        ([USER, NEXT], [USER, NEXT, SAID], True),
+        (["a"], ["a", "b"], True),
+        ([{"role": None}], [{"role": None}, {"role": None}], True),
         ([USER], [{"role": "user", "content": [part("a")]}, SAID], True),
         ([{"role": "user", "content": [part("a", cache_control=MARK)]}], [USER, SAID], True),
         ([{"role": "user", "content": [part("a", cache_control=None)]}], [USER, SAID], True),
@@ -68,6 +72,21 @@ def test_each_member_is_compared_by_itself_and_with_the_history(name: str) -> No
     assert repeated(asked(USER, SAID, **members), asked(USER, **members), name)
     assert not repeated(other, asked(USER, **members), name)
     assert not repeated(other, asked(USER, **members))
+
+
+def test_a_model_at_another_speed_is_another_one() -> None:
+    assert repeated(asked(USER, SAID, speed="fast"), asked(USER, speed="fast"), "model")
+    assert not repeated(asked(USER, SAID, speed="fast"), asked(USER), "model")
+    assert not repeated(asked(USER, SAID, speed="fast"), asked(USER))
+
+
+@pytest.mark.parametrize("own", [{"type": "mcp_toolset", "mcp_server_name": "x"}, {"type": "mcp", "server_label": "x"}])
+def test_tools_that_the_provider_adds_to_may_change_there(own: dict[str, Any]) -> None:
+    tools = [{"name": "t", "input_schema": {}}, own]
+
+    assert not repeated(asked(USER, SAID, tools=tools), asked(USER, tools=tools), "tools")
+    assert repeated(asked(USER, SAID, tools=tools), asked(USER, tools=tools))
+    assert repeated(asked(USER, SAID, tools=tools[:1]), asked(USER, tools=tools[:1]), "tools")
 
 
 def test_a_member_that_nobody_compares_is_not_repeated() -> None:

@@ -35,6 +35,10 @@ class Entry:
     born: str = ""
     words: bytes = b""
 
+    def is_alike(self, other: Entry) -> bool:
+        """Whether both sent the same request or the same words."""
+        return (bool(self.digest) and self.digest == other.digest) or (bool(self.words) and self.words == other.words)
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:

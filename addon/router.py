@@ -73,7 +73,7 @@ class Router:
         self.websockets = WebSocketHistory(config.sessions.limit)
         self.changed: Callable[[], None] = lambda: None
         kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
-        self.state = State(*kept, self.memory.habits)
+        self.state = State(*kept, self.memory)
         self.state.woken = self.accounts.wake
         self.state.switched = lambda: self._use(self._settings)
 

@@ -1,5 +1,6 @@
 """
-The state that outlives the process, as records: bindings, cooldowns, owners of tokens, aliases of ids, demoted rules.
+The state that outlives the process, as records: bindings, cooldowns, owners of tokens, aliases of ids, demoted rules,
+and, for the other instances of a shared store, what was asked and what was found about an answer.
 
 A store takes the changes and returns those of other instances and earlier processes. Records merge to the same state in
 any order.
@@ -16,11 +17,15 @@ import msgspec
 from .accounts.bindings import Binding, Bindings, Key
 from .accounts.cooldown import LONGEST, Blocked, CooldownKind, SharedCooldown
 from .accounts.health import Health
-from .crosstalk.host_habits import BREAKS_FOR_HABIT, Demotion, HostHabits
+from .crosstalk.host_habits import BREAKS_FOR_HABIT, Demotion
+from .crosstalk.judgement import LateReport
+from .crosstalk.recent import RecentExchanges
+from .crosstalk.sent_prefixes import Answered, Prefix
 from .frozen import dataclass
 from .identity.aliases import Alias, Aliases
 from .identity.lineage import LINEAGES, demoted
 from .ledger import Entry, Ledger, LedgerRow
+from .values.decision import Finding
 from .values.record import Record
 
 _OVER = '["ok",null]'  # the value of a rest that has ended before its time
@@ -34,6 +39,8 @@ _HABIT_TTL = 90 * 86_400.0  # seconds; a host that is asked so seldom is learned
 REQUEST = "request"  # the ledger's kind of the ids that went up, by which another instance names a victim
 _REQUEST = tuple[str, str, str, str, str, str]  # the value of such a record: see `_of_request`
 _LEAK_TTL = 3600.0  # seconds
+ANSWERED, LATE = "answered", "late"  # kinds of records of a shared store
+_ANSWERED_TTL = 3600.0  # seconds; the prompt cache, which makes providers compare, lasts no longer
 # Kinds of the ledger that say who can serve what, and whose it is.
 OWNERS = (*LINEAGES, *map(demoted, LINEAGES), "held")
 
@@ -60,20 +67,52 @@ class _LeakValue(msgspec.Struct, array_like=True):
     session: str = ""
 
 
+class _AnsweredValue(msgspec.Struct, array_like=True):
+    """
+    The value of a record about an answered request; *beside*: exchange, request id and session of each.
+
+    *took*: milliseconds from its sending until its answer had come. A time would be by the clock of this instance.
+    """
+
+    exchange: str
+    request_id: str
+    account: str
+    affinity: str
+    thread: str
+    took: int
+    digest: bytes
+    words: bytes
+    prefix: Prefix
+    beside: list[tuple[str, str, str]]
+    seals: list[bytes]
+
+
 class State:
-    """The records of one router. `leaked` is called with a leak that another instance reports."""
+    """
+    The records of one router.
+
+    `leaked` is called with a leak that another instance reports, `amended` with the exchange that showed there that a
+    verdict of ours must change.
+    """
 
     def __init__(
-        self, bindings: Bindings, health: Health, ledger: Ledger, aliases: Aliases, habits: HostHabits | None = None
+        self,
+        bindings: Bindings,
+        health: Health,
+        ledger: Ledger,
+        aliases: Aliases,
+        memory: RecentExchanges | None = None,
     ) -> None:
         self._bindings = bindings
         self._health = health
         self._ledger = ledger
         self._aliases = aliases
-        self._habits = habits or HostHabits()
+        self._memory = memory or RecentExchanges()
+        self._habits = self._memory.habits
         self._rests: dict[str, Record] = {}  # as they were last told
         self._leaks: list[Record] = []
         self.leaked: Callable[[Leak], None] = lambda _: None
+        self.amended: Callable[[str], None] = lambda _: None
         self._woken: list[Record] = []
         self.woken: Callable[[str], None] = health.wake  # called when a user says that an account is well
         self._switched: dict[str, Record] = {}  # by account, as last told
@@ -86,6 +125,9 @@ class State:
         self._ledger.watch((*OWNERS, REQUEST) if shared else OWNERS)
         self._aliases.watch()
         self._habits.watch()
+        if shared:
+            self._memory.sent.watch()
+            self._memory.late.watch()
 
     def leak(self, leak: Leak, now: float) -> None:
         """Report to the other instances that an answer to an exchange of theirs came to one of ours."""
@@ -99,6 +141,8 @@ class State:
         found += [_of_entry(told) for told in self._ledger.changes()]
         found += [_of_alias(*told) for told in self._aliases.changes()]
         found += [of_demotion(told) for told in self._habits.changes()]
+        found += [_of_answered(*told) for told in self._memory.sent.changes()]
+        found += [_of_late(told) for told in self._memory.late.reports()]
         leaks, self._leaks = self._leaks, []
         woken, self._woken = self._woken, []
         switched, self._switched_here = self._switched_here, []
@@ -164,7 +208,17 @@ class State:
             case "owner":
                 self._ledger.adopt(_to_owner(record), now)
             case "request":
-                self._ledger.adopt(_to_request(record), now)
+                row = _to_request(record)
+                self._ledger.adopt(row, now)
+                self._memory.elsewhere.asked(row.entry)
+            case "answered":
+                host, answer, told = _to_answered(record)
+                self._memory.sent.adopt(host, answer, told)
+                self._memory.elsewhere.answered(told.entry, told.at, ours=False)
+            case "late":
+                report = _to_late(record)
+                if self._memory.late.adopt(report):
+                    self.amended(report.by)
             case "leak":
                 self.leaked(_to_leak(record))
             case "alias":
@@ -277,6 +331,36 @@ def _to_request(record: Record) -> LedgerRow:
 def _to_leak(record: Record) -> Leak:
     value = msgspec.json.decode(record.value, type=_LeakValue)
     return Leak(record.key, value.receiver, value.disputed, value.session)
+
+
+def _of_answered(host: str, answer: str, told: Answered) -> Record:
+    entry, beside = told.entry, [(each.exchange, each.request_id, each.affinity) for each in told.beside]
+    value = _AnsweredValue(
+        entry.exchange, entry.request_id, entry.account, entry.affinity, entry.thread,
+        int((told.at - entry.at) * 1000), entry.digest, entry.words, told.prefix, beside, list(told.seals),
+    )  # fmt: skip
+    return Record(ANSWERED, _text((host, answer)), _text(value), told.at, told.at + _ANSWERED_TTL)
+
+
+def _to_answered(record: Record) -> tuple[str, str, Answered]:
+    host, answer = msgspec.json.decode(record.key, type=tuple[str, str])
+    value = msgspec.json.decode(record.value, type=_AnsweredValue)
+    entry = Entry(
+        value.exchange, value.request_id, value.account, value.affinity, value.thread, value.digest,
+        record.rank - value.took / 1000, words=value.words,
+    )  # fmt: skip
+    beside = tuple(Entry(exchange, request_id, affinity=told) for exchange, request_id, told in value.beside)
+    return host, answer, Answered(entry, value.prefix, record.rank, beside, tuple(value.seals), ours=False)
+
+
+def _of_late(told: LateReport) -> Record:
+    key = _text((told.exchange, told.by, told.finding.detector if told.finding else ""))
+    return Record(LATE, key, _text(told.finding), told.at, told.at + _LEAK_TTL)
+
+
+def _to_late(record: Record) -> LateReport:
+    exchange, by, _ = msgspec.json.decode(record.key, type=tuple[str, str, str])
+    return LateReport(exchange, by, msgspec.json.decode(record.value, type=Finding | None), record.rank)
 
 
 def _of_owner(told: LedgerRow) -> Record:

@@ -14,18 +14,26 @@ from patchbay import state
 from patchbay.accounts.bindings import Bindings, Key
 from patchbay.accounts.cooldown import SharedCooldown
 from patchbay.accounts.health import Health
-from patchbay.crosstalk.host_habits import BREAKS_FOR_HABIT, Demotion, HostHabits
+from patchbay.crosstalk.host_habits import BREAKS_FOR_HABIT, Demotion
+from patchbay.crosstalk.judgement import Judgement, LateReport
+from patchbay.crosstalk.recent import RecentExchanges
+from patchbay.crosstalk.sent_prefixes import Answered, Prefix
 from patchbay.identity.aliases import Aliases
 from patchbay.ledger import Entry, Ledger
 from patchbay.state import Leak, State
 from patchbay.store import redis_store
-from patchbay.values.decision import Outcome
+from patchbay.values.decision import Finding, Outcome
 from patchbay.values.record import Record
 
 from .each_row import each_row
 
 KEY = Key("openai@any", b"\x00\xff", "aff", "gpt")
 TTL = 100.0
+ANSWERED = Answered(
+    Entry("x", "pb1-x", "a", "aff", "t", b"d", 4.0, words=b"w"), Prefix({"model": b"m"}, 2, b"p"), 5.5,
+    (Entry("y", "pb1-y", affinity="s"),), (b"s",),
+)  # fmt: skip
+FOUND = Finding("words", "words", "strong", "w", "e", "r", "v")
 
 
 class Instance:
@@ -36,8 +44,9 @@ class Instance:
         self.health = Health()
         self.ledger = Ledger(100, TTL)
         self.aliases = Aliases(100, TTL)
-        self.habits = HostHabits()
-        self.state = State(self.bindings, self.health, self.ledger, self.aliases, self.habits)
+        self.memory = RecentExchanges()
+        self.habits = self.memory.habits
+        self.state = State(self.bindings, self.health, self.ledger, self.aliases, self.memory)
         self.state.watch()
         self.state.adopt(records, now)
 
@@ -387,6 +396,8 @@ def each_kind() -> tuple[Instance, dict[str, Record]]:
     one.state.leak(Leak("victim", "receiver", session="e718a2c4"), 2)
     one.state.wake("nobody", 3)
     one.state.switch("b", 3, on=False)
+    one.memory.sent.note("h", "msg_1", ANSWERED)
+    one.memory.late.found("x0", FOUND, "x1", 4.0)
     return one, {record.kind: record for record in one.state.changes(4)}
 
 
@@ -400,8 +411,69 @@ def test_each_kind_of_record_as_it_is_stored() -> None:
     assert found["leak"] == Record("leak", "victim", '["receiver",false,"e718a2c4"]', 2, 3602.0)
     assert found["woken"] == Record("woken", "nobody", "well", 3, 603.0)
     assert found["switched"] == Record("switched", "b", "off", 3, 3 + 315_360_000)
+    value = '["x","pb1-x","a","aff","t",1500,"ZA==","dw==",[{"model":"bQ=="},2,"cA=="],[["y","pb1-y","s"]],["cw=="]]'
+    assert found["answered"] == Record("answered", '["h","msg_1"]', value, 5.5, 3605.5)
+    value = '{"detector":"words","family":"words","strength":"strong","where":"w","expected":"e",'
+    value += '"received":"r","victim":"v"}'
+    assert found["late"] == Record("late", '["x0","x1","words"]', value, 4.0, 3604.0)
     assert (found["rest"].kind, found["rest"].rank, found["rest"].expires) == ("rest", 0.0, 50.0)
     assert one.state.changes(4) == []
+
+
+def test_an_answered_request_is_known_to_the_others_with_its_times() -> None:
+    one, two = Instance(), Instance()
+    one.state.watch(shared=True)
+    one.memory.sent.note("h", "msg_1", ANSWERED)
+    tell(one, two, 6)
+
+    assert two.memory.sent.compared("h", "msg_1") == (replace(ANSWERED, ours=False),)
+    assert (two.memory.sent.last("a", "t"), two.memory.sent.sealed(b"s")) == ("msg_1", replace(ANSWERED, ours=False))
+    assert list(two.memory.elsewhere.during(Entry("z", account="a", at=5.0), 6.0, ours=False)) == [ANSWERED.entry]
+    assert two.state.changes(7) == []
+
+
+def test_what_is_asked_and_answered_is_told_only_where_instances_share_a_store() -> None:
+    one = Instance()
+    one.memory.sent.note("h", "msg_1", ANSWERED)
+    one.memory.late.attested("x0", "x1", 4.0)
+
+    assert not one.memory.late.found("x0", FOUND, "x1", 4.0)
+    assert one.state.changes(6) == []
+
+
+@pytest.mark.parametrize("found", [FOUND, None])
+def test_what_is_found_about_an_answer_reaches_the_instance_that_received_it(found: Finding | None) -> None:
+    one, two, three = Instance(), Instance(), Instance()
+    told: list[tuple[str, str]] = []
+    for name, each in (("two", two), ("three", three)):
+        each.state.amended = lambda by, name=name: told.append((name, by))  # type: ignore[misc]
+    one.state.watch(shared=True)
+    here = Judgement(Entry("x0"))
+    here.told = here.verdict()
+    two.memory.late.note(here)
+    if found:
+        assert one.memory.late.found("x0", found, "x1", 4.0)
+    else:
+        one.memory.late.attested("x0", "x1", 4.0)
+    records = one.state.changes(5)
+    for each in (two, three):
+        each.state.adopt(records, 5)
+
+    assert told == [("two", "x1")]
+    (change,) = two.memory.late.amendments("x1")
+    assert (change.exchange, change.was, change.verdict) == ("x0", "unverifiable", "suspect" if found else "clean")
+    assert here.told_elsewhere is (found is None)
+    assert three.memory.late.amendments("x1") == []
+
+
+def test_an_attestation_of_our_own_stays_ours_when_another_instance_repeats_it() -> None:
+    two = Instance()
+    here = Judgement(Entry("x0"))
+    two.memory.late.note(here)
+    two.memory.late.attested("x0", "x1", 4.0)
+    two.memory.late.adopt(LateReport("x0", "x2", None, 5.0))
+
+    assert not here.told_elsewhere
 
 
 def test_a_record_with_a_time_in_its_value_names_its_own_clock() -> None:

@@ -38,6 +38,17 @@ class IdOwner(Struct, frozen=True, array_like=True):
     digest: str
     affinity: str = ""
 
+    @classmethod
+    def of(cls, other: Entry) -> IdOwner:
+        """Return the owner of the ids of *other*."""
+        return cls(other.exchange, other.request_id, other.at, other.digest.hex(), other.affinity)
+
+    @property
+    def entry(self) -> Entry:
+        """The exchange as an entry of the ledger."""
+        digest = bytes.fromhex(self.digest)
+        return Entry(self.exchange, self.request_id, affinity=self.affinity, digest=digest, at=self.at)
+
 
 class AttemptRecord(Struct):
     """
@@ -53,6 +64,7 @@ class AttemptRecord(Struct):
     answer is complete. *owners*: other exchanges whose ids the answer brought. *habits*: the standing of the host's
     rules at their first use. *lengths*: what was known at the sending of how long prompt and answer are.
     *compared*: the id of the answer whose request the provider was to compare with this one, if Patchbay asked for it.
+    *elsewhere*: exchanges of other instances that were under way with an earlier one, about which the answer tells.
 
     Readers skip unknown members. A changed meaning needs a new VERSION; readers do not judge records of later ones.
     """
@@ -88,6 +100,7 @@ class AttemptRecord(Struct):
     owners: dict[str, IdOwner] = {}
     lengths: Expected | None = None  # before the sending, and in records of earlier releases
     compared: str | None = None
+    elsewhere: list[IdOwner] = []
 
     @property
     def echo(self) -> Echo:

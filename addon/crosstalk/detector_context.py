@@ -26,7 +26,7 @@ class DetectorContext:
     comes from a cache. *date*: the head's `Date`, by the host's clock; *head_at*: when the head came. *first_ids*: the
     first provider id at each place; *born*: a digest of the event that brought the answer's id. *broken* and *kept*:
     the host's rules that this answer broke and kept; *standings*: those of the rules, at their first use. *noted*: the
-    tokens of this answer in the ledger.
+    tokens of this answer in the ledger; *seals*: digests of its signatures.
     """
 
     record: AttemptRecord
@@ -47,6 +47,7 @@ class DetectorContext:
     kept: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     noted: list[tuple[str, str]] = field(default_factory=list)
+    seals: list[bytes] = field(default_factory=list)
     misdelivered: bool = False  # proved to be another's answer: its ids and texts were not given to this attempt
     clock: int = 0  # how often our clock had been set at the sending
     answer_id: str = ""  # the provider's
@@ -83,8 +84,7 @@ class DetectorContext:
     def _note_owner(self, value: str, other: Entry) -> None:
         """Record whose id *value* is: no other record may name it."""
         if len(self.record.owners) < _OWNERS:
-            owner = IdOwner(other.exchange, other.request_id, other.at, other.digest.hex(), other.affinity)
-            self.record.owners[value] = owner
+            self.record.owners[value] = IdOwner.of(other)
 
     def repeats(self, other: Entry) -> bool:
         """Whether *other* sent the same request no later than ours: its answer is a retry's or a cache's."""
@@ -96,8 +96,7 @@ class DetectorContext:
 
     def asked_alike(self, other: Entry) -> bool:
         """Whether *other* sent the same request or the same words, at any time: some hosts merge equal requests."""
-        same, words = other.digest == self.entry.digest, other.words == self.entry.words
-        return (bool(other.digest) and same) or (bool(other.words) and words)
+        return other.is_alike(self.entry)
 
     def note(self, kind: str, token: str, entry: Entry, now: float) -> None:
         """Enter in the ledger that *token* came to this attempt."""
@@ -109,6 +108,7 @@ class DetectorContext:
         for kind, token in self.noted:
             self.ledger.drop(kind, token, self.entry.exchange)
         self.noted.clear()
+        self.seals.clear()
 
     def mixed_up(self, mixups: Mixups, misfit: Misfit) -> Iterator[tuple[Misfit, Entry, Entry | None]]:
         """Note *misfit*; yield every misfit in a ring with it, with the entry of its receiver and that of its owner."""
@@ -122,10 +122,10 @@ class DetectorContext:
         return judgement.entry if judgement else None
 
     def late(self, entry: Entry, found: Finding, now: float) -> None:
-        """Report *found* about the earlier answer to the exchange of *entry*."""
+        """Report *found* about the earlier answer to the exchange of *entry*, which another instance may have."""
         if self.memory is not None and self.memory.late.found(entry.exchange, found, self.entry.exchange, now):
             judged = self.memory.late.of(entry.exchange)
-            if judged is not None and judged.verdict().kind == "suspect" and found.strength == "strong":
+            if (judged is None or judged.verdict().kind == "suspect") and found.strength == "strong":
                 self.memory.habits.suspected(self.record.host, found.detector, entry.request_id)
 
     # -- habits of the host ----------------------------------------------------------------------------------------

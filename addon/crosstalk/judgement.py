@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..bounded import BoundedMap
+from ..bounded import BoundedMap, ChangeLog
 from ..ledger import Entry
 from ..values.account import Depth
 from ..values.decision import Amendment, Finding, Verdict
@@ -22,7 +22,7 @@ class Judgement:
     The findings about one answer, the places where our id came back, and remarks; `verdict` weighs them.
 
     *entry* is the attempt's. *loose*: later events of the stream carry no id. *told* is the verdict in the decision,
-    None before that was made.
+    None before that was made. *told_elsewhere*: another instance said that the answer was given to this request.
     """
 
     entry: Entry
@@ -31,6 +31,7 @@ class Judgement:
     notes: dict[str, None] = field(default_factory=dict)
     loose: bool = False
     told: Verdict | None = None
+    told_elsewhere: bool = False
     _verdict: Verdict | None = None
 
     def verdict(self) -> Verdict:
@@ -64,6 +65,16 @@ def _is_more(finding: Finding, known: Finding) -> bool:
     return known.strength == "weak"
 
 
+@dataclass(frozen=True, slots=True)
+class LateReport:
+    """What the answer to the exchange *by* says about that to *exchange*: a *finding*, or that it was given to it."""
+
+    exchange: str
+    by: str
+    finding: Finding | None
+    at: float
+
+
 class LateFindings:
     """
     The judgements on recent answers, under way or ended, and what other answers say about them.
@@ -74,6 +85,27 @@ class LateFindings:
     def __init__(self) -> None:
         self._judged: BoundedMap[str, Judgement] = BoundedMap(_JUDGED)
         self._amended: BoundedMap[str, list[Amendment]] = BoundedMap(_AMENDED)
+        self._reports: ChangeLog[LateReport] = ChangeLog()
+
+    def watch(self) -> None:
+        """Keep what is found about exchanges of other instances from now on, for `reports`."""
+        self._reports.watch()
+
+    def reports(self) -> list[LateReport]:
+        """Return what was found about exchanges that are not here since the last call."""
+        return self._reports.take()
+
+    def adopt(self, report: LateReport) -> bool:
+        """Add what another instance found; return whether its exchange is here."""
+        judgement = self._judged.get(report.exchange)
+        if judgement is None:
+            return False
+        if report.finding is not None:
+            self.found(report.exchange, report.finding, report.by, report.at)
+        else:
+            judgement.told_elsewhere = ATTESTED not in judgement.matched
+            self.attested(report.exchange, report.by, report.at)
+        return True
 
     def note(self, judgement: Judgement) -> None:
         """Remember *judgement*. A later attempt of the exchange takes the place of an earlier one."""
@@ -86,7 +118,11 @@ class LateFindings:
     def found(self, exchange: str, finding: Finding, by: str, now: float) -> bool:
         """Add *finding* about the answer to *exchange*, which the answer to *by* showed; return whether it is news."""
         judgement = self._judged.get(exchange)
-        if judgement is None or not judgement.add(finding):
+        if judgement is None:
+            report = LateReport(exchange, by, finding, now)
+            self._reports.note(report)
+            return report in self._reports
+        if not judgement.add(finding):
             return False
         self._amend(judgement, by, now)
         return True
@@ -94,7 +130,9 @@ class LateFindings:
     def attested(self, exchange: str, by: str, now: float) -> None:
         """Note that the answer to *by* says that *exchange* received its own answer."""
         judgement = self._judged.get(exchange)
-        if judgement is not None and ATTESTED not in judgement.matched:
+        if judgement is None:
+            self._reports.note(LateReport(exchange, by, None, now))
+        elif ATTESTED not in judgement.matched:
             judgement.matched[ATTESTED] = "body"
             judgement.loose = False  # it is said of the whole answer
             self._amend(judgement, by, now)

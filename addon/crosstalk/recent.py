@@ -9,6 +9,7 @@ from itertools import takewhile
 from ..bounded import BoundedMap
 from ..frozen import dataclass
 from ..ledger import Entry
+from .elsewhere import Elsewhere
 from .host_habits import BY_OUR_CLOCK, HostHabits
 from .id_order import IdOrder
 from .judgement import LateFindings
@@ -48,6 +49,7 @@ class RecentExchanges:
         self.lengths = PromptLengths()
         self.words, self.prompts = Mixups(), Mixups()
         self.sent = SentPrefixes()
+        self.elsewhere = Elsewhere()
         self.order = IdOrder()
         self._ticks = 0
         self.clock = 0  # how often our clock was set

@@ -8,12 +8,11 @@ differ, the answer was given to another request.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
-from blake3 import blake3
 
-from ..bounded import BoundedMap
+from ..bounded import BoundedMap, ChangeLog
 from ..frozen import dataclass
 from ..ledger import Entry
 from ..values.decision import Finding
@@ -21,11 +20,14 @@ from .request_summary import RequestSummary
 
 _KNOWN = 10_000  # answers
 _NAMELESS = 64  # findings
-_BESIDE = 16  # concurrent exchanges of one answer
+BESIDE = 16  # concurrent exchanges of one answer
+_RECEIVERS = 4  # of one answer
+_SHARED = 256  # characters of an id that other instances are told of
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 # Marks of a cache move from turn to turn, and are no part of a prompt. Within a text, their quotes would be escaped.
 _MARK = re.compile(rb',?\s*"(?:cache_control|prompt_cache_breakpoint)":\s*(?:\{[^{}]*\}|null)')
 _TEXT = re.compile(rb'(\{"role":"\w+","content":)("(?:[^"\\]|\\.)*")\}', re.DOTALL)
+Keyed = Callable[[bytes], bytes]  # a digest under a key, so that it cannot be guessed: the store has it too
 
 
 class _Message(msgspec.Struct):
@@ -45,42 +47,72 @@ class Prefix(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request that was answered: its *entry*, its *prefix*, and the exchanges that were under way *beside* it."""
+    """
+    A request that was answered *at* a time: its *entry*, its *prefix*, and the exchanges under way *beside* it.
+
+    *seals*: digests of the signatures of its answer. *ours*: it is one of this instance.
+    """
 
     entry: Entry
     prefix: Prefix
-    beside: tuple[Entry, ...]
+    at: float
+    beside: tuple[Entry, ...] = ()
+    seals: tuple[bytes, ...] = ()
+    ours: bool = True
 
 
 class SentPrefixes:
     """The answered requests by host and id of the answer, and by exchange; the least recently used are forgotten."""
 
     def __init__(self) -> None:
-        self._by_answer: BoundedMap[tuple[str, str], Answered] = BoundedMap(_KNOWN)
+        self._by_answer: BoundedMap[tuple[str, str], tuple[Answered, ...]] = BoundedMap(_KNOWN)
         self._by_exchange: BoundedMap[str, Answered] = BoundedMap(_KNOWN)
-        self.nameless: BoundedMap[str, Finding] = BoundedMap(_NAMELESS)  # by exchange: findings without a victim
+        # by exchange: findings without a victim
+        self.nameless: BoundedMap[str, tuple[Finding, Answered]] = BoundedMap(_NAMELESS)
         # (exchange, detector) that suspected it for no other's sake → others that may be suspected for its sake
         self.first: BoundedMap[tuple[str, str], int] = BoundedMap(_KNOWN)
         self._last: BoundedMap[tuple[str, str], str] = BoundedMap(_KNOWN)
+        self._by_seal: BoundedMap[bytes, Answered] = BoundedMap(_KNOWN)
         self._hosts: BoundedMap[str, None] = BoundedMap(_KNOWN)  # that compare
+        self._changes: ChangeLog[tuple[str, str]] = ChangeLog()
 
-    def note(self, host: str, answer: str, entry: Entry, request: RequestSummary, beside: Sequence[Entry]) -> None:
-        """Note that *answer* is the id of the answer to *request*."""
-        prefix = prefix_of(request)
-        if prefix is not None:
-            told = Answered(entry, prefix, tuple(beside[:_BESIDE]))
-            self._by_answer[host, answer] = self._by_exchange[entry.exchange] = told
-            if entry.thread:
-                self._last[entry.account, entry.thread] = answer
+    def note(self, host: str, answer: str, told: Answered) -> None:
+        """Note that *answer* is the id of the answer to the request of *told*."""
+        self.adopt(host, answer, told)
+        if len(answer) <= _SHARED:
+            self._changes.note((host, answer))
+
+    def adopt(self, host: str, answer: str, told: Answered) -> None:
+        """The same of a request of another instance."""
+        entry, key = told.entry, (host, answer)
+        self._by_exchange[entry.exchange] = told
+        self._by_answer[key] = (told, *self._by_answer.get(key, ()))[:_RECEIVERS]
+        for seal in told.seals:
+            self._by_seal[seal] = told
+        if entry.thread:
+            self._last[entry.account, entry.thread] = answer
+
+    def watch(self) -> None:
+        """Log what is noted from now on, for `changes`."""
+        self._changes.watch()
+
+    def changes(self) -> list[tuple[str, str, Answered]]:
+        """Return host, answer and request of what was noted since the last call."""
+        noted = [(key, told) for key in self._changes.take() for told in self._by_answer.get(key, ())]
+        return [(*key, told) for key, told in noted if told.ours]
 
     def last(self, account: str, thread: str) -> str:
         """Return the id of the last answer of *account* in *thread*; empty where none is known."""
         return self._last.get((account, thread), "")
 
-    def compared(self, host: str, answer: str) -> Answered | None:
-        """Return the request whose answer has the id *answer* at *host*, which compares with it: it may with others."""
+    def compared(self, host: str, answer: str) -> tuple[Answered, ...]:
+        """
+        Return the requests whose answer has the id *answer* at *host*, the last one first: several may receive one.
+
+        The host compares with it, so it may with others.
+        """
         self._hosts[host] = None
-        return self._by_answer.get((host, answer))
+        return self._by_answer.get((host, answer), ())
 
     def is_compared_at(self, host: str) -> bool:
         """Whether *host* compared a request lately, so that a later one may name any answer."""
@@ -90,16 +122,20 @@ class SentPrefixes:
         """Return the request of *exchange*."""
         return self._by_exchange.get(exchange)
 
+    def sealed(self, seal: bytes) -> Answered | None:
+        """Return the request whose answer has the signature of this digest."""
+        return self._by_seal.get(seal)
 
-def prefix_of(request: RequestSummary) -> Prefix | None:
+
+def prefix_of(request: RequestSummary, keyed: Keyed) -> Prefix | None:
     """Return what *request* holds; None where its history cannot be read."""
     messages = _messages(request)
     if messages is None:
         return None
-    return Prefix({name: _digest(raw) for name, raw in request.parts()}, len(messages), _digest_of_all(messages))
+    return Prefix(_parts(request, keyed), len(messages), _digest_of_all(messages, keyed))
 
 
-def repeats(request: RequestSummary, prefix: Prefix, part: str, *, messages: int | None = None) -> bool:
+def repeats(request: RequestSummary, prefix: Prefix, part: str, keyed: Keyed, *, messages: int | None = None) -> bool:
     """
     Whether *request* repeats *part* of *prefix*: a member, or, where it is the empty string, the history and all else.
 
@@ -108,13 +144,17 @@ def repeats(request: RequestSummary, prefix: Prefix, part: str, *, messages: int
     """
     if part == "tools" and request.tools is None:
         return False
-    parts = {name: _digest(raw) for name, raw in request.parts()}
+    parts = _parts(request, keyed)
     if part:
         return part in prefix.parts and parts.get(part) == prefix.parts[part]
     known = _messages(request) or []
     if prefix.messages >= len(known) or messages not in (None, prefix.messages) or _goes_on(known, prefix.messages):
         return False
-    return parts == prefix.parts and _digest_of_all(known[: prefix.messages]) == prefix.digest
+    return parts == prefix.parts and _digest_of_all(known[: prefix.messages], keyed) == prefix.digest
+
+
+def _parts(request: RequestSummary, keyed: Keyed) -> dict[str, bytes]:
+    return {name: keyed(_plain(raw)) for name, raw in request.parts()}
 
 
 def _goes_on(messages: Sequence[msgspec.Raw], at: int) -> bool:
@@ -136,14 +176,14 @@ def _messages(request: RequestSummary) -> list[msgspec.Raw] | None:
         return None
 
 
-def _digest_of_all(messages: Sequence[msgspec.Raw]) -> bytes:
-    return blake3(b"".join(_digest(bytes(each)) for each in messages)).digest(16)
+def _digest_of_all(messages: Sequence[msgspec.Raw], keyed: Keyed) -> bytes:
+    return keyed(b"".join(keyed(_plain(bytes(each))) for each in messages))
 
 
-def _digest(raw: bytes) -> bytes:
-    """Return a digest of JSON without marks of a cache; a message's text is the list of one part that it stands for."""
+def _plain(raw: bytes) -> bytes:
+    """Return JSON without marks of a cache; a message's text becomes the list of one part that it stands for."""
     if b'_control":' in raw or b'_breakpoint":' in raw:
         raw = _MARK.sub(b"", raw)
     if raw.startswith(b'{"role":') and (found := _TEXT.fullmatch(raw)):
         raw = found[1] + b'[{"type":"text","text":' + found[2] + b"}]}"
-    return blake3(raw).digest(16)
+    return raw

@@ -71,7 +71,7 @@ class ExchangeLog:
         if kept is not None:
             flow.comment += f" · only the first {kept} bytes of the answer are kept"
         self._incidents.record(flow, exchange, decision)
-        self._amend(flow, exchange)
+        self.amend(exchange.id, flow)
 
     def message_closed(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         """Write down *decision* about *exchange*, one of those on the WebSocket *flow*."""
@@ -79,7 +79,7 @@ class ExchangeLog:
         flow_record.add_line(flow, line)
         flow_view.show_message(flow, exchange, decision)
         self._incidents.record(flow, exchange, decision)
-        self._amend(flow, exchange)
+        self.amend(exchange.id, flow)
 
     def account_changed(self, change: AccountChange, at: float) -> None:
         """Write down in the journal what happened to an account *at* that time."""
@@ -88,12 +88,12 @@ class ExchangeLog:
             self.journal.write({"time": told.pop("time"), "event_type": ACCOUNT_CHANGE, "change": told.pop("change")}
                                | {name: value for name, value in told.items() if name != "event"})  # fmt: skip
 
-    def _amend(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        """Write down the verdicts on earlier answers that the answer to *exchange* has changed."""
-        for change in self._router.memory.late.amendments(exchange.id):
+    def amend(self, by: str, flow: http.HTTPFlow | None = None) -> None:
+        """Write down the verdicts on earlier answers that the answer to the exchange *by*, on *flow*, has changed."""
+        for change in self._router.memory.late.amendments(by):
             told = change.encoded()
-            # a dump holds the earlier flow as it ended, so the flow that changed the verdict says so too
-            flow_record.add_amendment(flow, told)
+            if flow is not None:  # a dump holds the earlier flow as it ended, so the flow that changed it says so too
+                flow_record.add_amendment(flow, told)
             if self.journal:
                 self.journal.write({"time": told.pop("time"), "event_type": VERDICT_CHANGE} | told)
             self.amended(change)

@@ -232,7 +232,7 @@ class Lifecycle:
         router.editor.unnamed = self._warn_of_model
         router.editor.unstamped = _warn_of_member
         router.changed = store.soon
-        router.state.leaked = incidents.leaked
+        router.state.leaked, router.state.amended = incidents.leaked, log.amend
         self._terminal.attach(router)
         self._terminal.account_changed = log.account_changed
         self._terminal.request_refused = sessions.refused

@@ -64,6 +64,7 @@ def test_a_record_that_is_sent_again_has_no_answer_and_keeps_the_standings() -> 
         "habits": standings,
         "lengths": Expected(7.0),
         "compared": "msg_1",
+        "elsewhere": [IdOwner("x", "pb1-x", 1.0, "")],  # the other instances are not there when it is judged again
     }
     later = {each.name for each in fields(AttemptRecord) if (each.default, each.default_factory) != (NODEFAULT,) * 2}
 

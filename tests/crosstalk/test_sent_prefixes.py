@@ -9,9 +9,11 @@ from hypothesis import given, strategies as st
 
 from patchbay import dialects
 from patchbay.body import Body
+from patchbay.correlation import Mint
 from patchbay.crosstalk import sent_prefixes
 from patchbay.crosstalk.request_summary import RequestSummary
-from patchbay.crosstalk.sent_prefixes import SentPrefixes, prefix_of, repeats
+from patchbay.crosstalk.sent_prefixes import Answered, SentPrefixes, prefix_of, repeats
+from patchbay.frozen import replace
 from patchbay.ledger import Entry
 from patchbay.values.decision import Finding
 
@@ -20,6 +22,7 @@ from .detectors.contexts import request
 USER, SAID, NEXT = (
     {"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"))
 )
+KEYED = Mint(bytes(32)).keyed
 MARK = {"type": "ephemeral", "ttl": "1h"}
 
 
@@ -32,9 +35,9 @@ def part(text: str, **more: Any) -> dict[str, Any]:
 
 
 def repeated(later: RequestSummary, earlier: RequestSummary, name: str = "", **more: Any) -> bool:
-    prefix = prefix_of(earlier)
+    prefix = prefix_of(earlier, KEYED)
     assert prefix is not None
-    return repeats(later, prefix, name, **more)
+    return repeats(later, prefix, name, KEYED, **more)
 
 
 @pytest.mark.parametrize(
@@ -102,30 +105,33 @@ def test_a_history_must_have_the_length_that_is_named(messages: int, same: bool)
 def test_any_bytes_are_a_history_or_none(raw: bytes) -> None:
     endpoint = dialects.endpoint("POST", "/v1/messages")
     summary = RequestSummary(endpoint, Body(b'{"messages":' + raw + b"}"), "m", False)
-    known = prefix_of(asked(USER))
+    known = prefix_of(asked(USER), KEYED)
 
     assert known is not None
-    assert not repeats(summary, known, "")
-    prefix_of(summary)
+    assert not repeats(summary, known, "", KEYED)
+    prefix_of(summary, KEYED)
 
 
 def test_a_history_that_is_a_text_is_not_compared() -> None:
-    assert prefix_of(request("openai_responses", input="hello")) is None
+    assert prefix_of(request("openai_responses", input="hello"), KEYED) is None
 
 
-def test_answers_are_found_by_host_and_id_and_by_exchange_and_the_last_of_a_thread() -> None:
+def answered(name: str, *beside: Entry, account: str = "", thread: str = "", seals: tuple[bytes, ...] = ()) -> Answered:
+    prefix = prefix_of(asked(USER), KEYED)
+    assert prefix is not None
+    return Answered(Entry(name, account=account, thread=thread), prefix, 1.0, beside, seals)
+
+
+def test_answers_are_found_by_host_and_id_by_exchange_and_seal_and_the_last_of_a_thread() -> None:
     sent = SentPrefixes()
-    entry = Entry("x1", account="one", thread="t")
-    beside = [Entry(str(number)) for number in range(sent_prefixes._BESIDE + 1)]
-    sent.note("h", "msg_1", entry, asked(USER), beside)
-    sent.note("h", "msg_2", Entry("x2", account="one"), asked(USER), [])
-    sent.note("h", "msg_3", Entry("x3", account="one", thread="t"), request("openai_responses", input="text"), [])
+    told = answered("x1", Entry("2"), account="one", thread="t", seals=(b"1", b"2"))
+    sent.note("h", "msg_1", told)
+    sent.note("h", "msg_2", answered("x2", account="one"))
 
-    told = sent.compared("h", "msg_1")
-    assert told is not None
-    assert told == sent.of_exchange("x1")
-    assert (told.entry, told.beside) == (entry, tuple(beside[:-1]))
-    assert (sent.compared("other", "msg_1"), sent.compared("h", "msg_3"), sent.of_exchange("x3")) == (None,) * 3
+    assert sent.compared("h", "msg_1") == (told,)
+    assert [sent.of_exchange("x1"), sent.sealed(b"1"), sent.sealed(b"2")] == [told] * 3
+    assert sent.compared("other", "msg_1") == ()
+    assert [sent.of_exchange("x3"), sent.sealed(b"3")] == [None] * 2
     assert [sent.last(*who) for who in (("one", "t"), ("two", "t"), ("one", ""))] == ["msg_1", "", ""]
 
 
@@ -133,18 +139,19 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sent_prefixes, "_KNOWN", 1)
     sent = SentPrefixes()
     for name in ("1", "2"):
-        sent.note("h", name, Entry(name, thread=name), asked(USER), [])
+        sent.note("h", name, answered(name, thread=name, seals=(name.encode(),)))
 
-    assert (sent.compared("h", "1"), sent.of_exchange("1"), sent.last("", "1")) == (None, None, "")
+    forgotten = sent.compared("h", "1"), sent.of_exchange("1"), sent.last("", "1"), sent.sealed(b"1")
+    assert forgotten == ((), None, "", None)
     assert sent.last("", "2") == "2"
 
 
 def test_a_host_compares_once_it_has_compared_with_any_answer() -> None:
     sent = SentPrefixes()
-    sent.note("h", "msg_1", Entry("x1"), asked(USER), [])
+    sent.note("h", "msg_1", answered("x1"))
     assert not sent.is_compared_at("h")
 
-    assert sent.compared("h", "msg_of_nobody") is None
+    assert sent.compared("h", "msg_of_nobody") == ()
     assert (sent.is_compared_at("h"), sent.is_compared_at("other")) == (True, False)
 
 
@@ -160,7 +167,8 @@ def test_of_hosts_that_compare_the_oldest_is_forgotten(monkeypatch: pytest.Monke
 def test_64_findings_without_a_victim_are_kept() -> None:
     sent = SentPrefixes()
     for number in range(65):
-        sent.nameless[f"x{number}"] = Finding("next-turn", "attestation", "strong", "body", "", "", "unknown")
+        found = Finding("next-turn", "attestation", "strong", "body", "", "", "unknown")
+        sent.nameless[f"x{number}"] = found, answered(f"x{number}")
 
     assert (len(sent.nameless), "x0" in sent.nameless, "x1" in sent.nameless) == (64, False, True)
 
@@ -173,3 +181,25 @@ def test_a_text_of_a_message_with_more_members_is_no_list_of_parts(more: dict[st
         assert repeated(asked(first, SAID), asked(first))
         assert not repeated(asked(first, SAID), asked(text))
         assert not repeated(asked({**first, "content": [part("a")]}, SAID), asked(first))
+
+
+def test_of_those_that_received_one_answer_the_last_few_are_known() -> None:
+    sent = SentPrefixes()
+    sent.watch()
+    for number in range(6):
+        (sent.note if number != 4 else sent.adopt)("h", "msg_1", replace(answered(str(number)), ours=number != 4))
+
+    assert [told.entry.exchange for told in sent.compared("h", "msg_1")] == ["5", "4", "3", "2"]
+    assert [told.entry.exchange for _, _, told in sent.changes()] == ["5", "3", "2"]
+
+
+def test_what_is_noted_here_is_told_to_others_once_and_what_they_told_is_not() -> None:
+    sent = SentPrefixes()
+    sent.note("h", "before", answered("x0"))
+    sent.watch()
+    sent.note("h", "msg_1", answered("x1"))
+    sent.note("h", "m" * (sent_prefixes._SHARED + 1), answered("x2"))
+    sent.adopt("h", "msg_3", answered("x3"))
+
+    assert sent.changes() == [("h", "msg_1", answered("x1"))]
+    assert sent.changes() == []

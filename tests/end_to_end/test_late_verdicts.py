@@ -47,7 +47,7 @@ class Talk:
     """One conversation as Claude Code has it: each turn names the answer before."""
 
     def __init__(self, running: Proxy, name: str, *, stream: bool = False, asks: bool = True) -> None:
-        self._url, self._name = f"{running.url}/v1/messages", name
+        self.through, self._name = running, name
         self._stream, self._asks = stream, asks
         self.messages: list[dict[str, Any]] = []
         self.previous: str | None = None
@@ -61,7 +61,7 @@ class Talk:
             "x-claude-code-session-id": f"00000000-0000-4000-8000-{abs(hash(self._name)) % 10**12:012}",
             "x-told": text,
         }  # fmt: skip
-        answer = httpx.post(self._url, json=body, headers=headers, timeout=60, trust_env=False)
+        answer = httpx.post(f"{self.through.url}/v1/messages", json=body, headers=headers, timeout=60, trust_env=False)
         assert answer.status_code == 200, answer.text
         self._take(answer)
 

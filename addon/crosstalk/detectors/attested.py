@@ -6,22 +6,22 @@ Their findings are about that earlier answer, and late.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from blake3 import blake3
-
+from ...frozen import replace
 from ...ledger import Entry
 from ...values.answer import Fact
 from ...values.decision import Finding
-from .. import sent_prefixes
+from ..attempt_record import IdOwner
 from ..detector_context import DetectorContext
 from ..host_habits import RUN_STRONG
 from ..judgement import ATTESTED
-from ..sent_prefixes import Answered, SentPrefixes
+from ..sent_prefixes import BESIDE, Answered, SentPrefixes, prefix_of, repeats
 from .finding import finding
 
 FAMILY = "attestation"
 _WITH_IT = 2  # answers that were exchanged with one
+_SEALS = 64  # signatures of one answer
 UNCHANGED = "unchanged"  # the value of a fact `compared`: the provider found no difference; else the part that differs
 
 
@@ -39,21 +39,33 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         ctx.answer_id = ctx.answer_id or value
     elif fact.kind == "over":
         may_be_named = ctx.compared_id is not None or memory.sent.is_compared_at(ctx.record.host)
-        if may_be_named and ctx.answer_id and 0 < ctx.status < 400:
+        prefix = prefix_of(request, ctx.mint.keyed) if may_be_named and ctx.answer_id and 0 < ctx.status < 400 else None
+        if prefix is not None:
             beside = {live.entry.exchange: live.entry for live in ctx.concurrent() if not ctx.asked_alike(live.entry)}
-            memory.sent.note(ctx.record.host, ctx.answer_id, ctx.entry, request, list(beside.values()))
-    elif prior := memory.sent.compared(ctx.record.host, ctx.compared_id or ""):
-        if prior.entry.account != ctx.entry.account or prior.entry.exchange == ctx.entry.exchange:
-            return
+            told = Answered(ctx.entry, prefix, now, tuple(beside.values())[:BESIDE], tuple(ctx.seals))
+            memory.sent.note(ctx.record.host, ctx.answer_id, told)
+            memory.elsewhere.answered(ctx.entry, now, ours=True)
+    elif prior := _turn_before(ctx, memory.sent.compared(ctx.record.host, ctx.compared_id or "")):
         if value == UNCHANGED:
             ctx.kept.add("next-turn")
             if request.adds:
                 return
             memory.late.attested(prior.entry.exchange, ctx.entry.exchange, now)
             _name_victims(ctx, prior.entry, now)
-        elif sent_prefixes.repeats(request, prior.prefix, "" if value == request.history_name else value):
+        elif repeats(request, prior.prefix, "" if value == request.history_name else value, ctx.mint.keyed):
             _about(ctx, prior, Fact(fact.kind, f"another {value}", fact.where), "next-turn", now)
     yield from ()
+
+
+def _turn_before(ctx: DetectorContext, received: Iterable[Answered]) -> Answered | None:
+    """Return which of those that *received* the named answer is the turn before ours."""
+    for prior in received:
+        other, mine = prior.entry, ctx.entry
+        if other.account != mine.account or other.exchange == mine.exchange or ctx.request is None:
+            continue
+        if ctx.is_earlier_turn(other) or repeats(ctx.request, prior.prefix, "", ctx.mint.keyed):
+            return prior
+    return None
 
 
 def bound(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -62,23 +74,23 @@ def bound(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if memory is None or request is None or not ctx.record.generation:
         return
     if fact.kind == "token":
-        if fact.where == "signature" and ctx.status < 400 and ctx.compared_id is not None:
-            ctx.note("signature", _sealed(str(fact.value)), ctx.entry, now)
+        if fact.where == "signature" and ctx.status < 400 and ctx.compared_id is not None and len(ctx.seals) < _SEALS:
+            ctx.seals.append(_seal(ctx, str(fact.value)))
         return
     for message, signature in request.signatures(fact.value):
-        entry = ctx.ledger.find("signature", _sealed(signature), now)
-        prior = memory.sent.of_exchange(entry.exchange) if entry else None
-        if prior is not None and sent_prefixes.repeats(request, prior.prefix, "", messages=message):
+        prior = memory.sent.sealed(_seal(ctx, signature))
+        if prior is not None and repeats(request, prior.prefix, "", ctx.mint.keyed, messages=message):
             _about(ctx, prior, Fact(fact.kind, "reasoning of another conversation", fact.where), "binding", now)
     yield from ()
 
 
-def _sealed(signature: str) -> str:
-    return blake3(signature.encode("utf-8", "surrogatepass")).hexdigest(16)
+def _seal(ctx: DetectorContext, signature: str) -> bytes:
+    return ctx.mint.keyed(signature.encode("utf-8", "surrogatepass"))
 
 
 def _about(ctx: DetectorContext, prior: Answered, fact: Fact, detector: str, now: float) -> None:
     """Report about the answer to *prior* that the provider gave it to another request."""
+    prior = _with_others(ctx, prior)
     mine, victim = prior.entry, _victim(ctx, prior)
     found = f"{mine.request_id} → {victim.request_id}" if victim else ""
     # of answers that were exchanged, the next turns come in a row, and break the rule together
@@ -93,7 +105,18 @@ def _about(ctx: DetectorContext, prior: Answered, fact: Fact, detector: str, now
     told = finding(detector, FAMILY, "strong" if counts else "weak", fact, "the answer to our request", victim)
     ctx.late(mine, told, now)
     if victim is None and counts:
-        sent.nameless[mine.exchange] = told
+        sent.nameless[mine.exchange] = told, prior
+
+
+def _with_others(ctx: DetectorContext, prior: Answered) -> Answered:
+    """Return *prior* with those beside it of whom only the store knows; what it knew is kept for `verify`."""
+    known = {each.exchange: each for each in prior.beside}
+    if ctx.memory is not None and not ctx.record.elsewhere:
+        found = ctx.memory.elsewhere.during(prior.entry, prior.at, ours=not prior.ours)
+        others = (each for each in found if each.exchange != prior.entry.exchange and not each.is_alike(prior.entry))
+        ctx.record.elsewhere = [IdOwner.of(each) for each in others if each.exchange not in known][:BESIDE]
+    known |= {each.exchange: each.entry for each in ctx.record.elsewhere}
+    return replace(prior, beside=tuple(known.values())[:BESIDE])
 
 
 def _is_mixed_up_with_another(sent: SentPrefixes, prior: Answered, detector: str) -> bool:
@@ -109,9 +132,8 @@ def _name_victims(ctx: DetectorContext, owner: Entry, now: float) -> None:
     if ctx.memory is None:
         return
     sent = ctx.memory.sent
-    for exchange, told in list(sent.nameless.items()):
-        prior = sent.of_exchange(exchange)
-        if prior is None or owner.exchange not in [each.exchange for each in prior.beside]:
+    for exchange, (told, prior) in list(sent.nameless.items()):
+        if owner.exchange not in [each.exchange for each in prior.beside]:
             continue
         if (victim := _victim(ctx, prior)) is not None:
             place = Fact("", told.received, told.where)
@@ -122,9 +144,10 @@ def _name_victims(ctx: DetectorContext, owner: Entry, now: float) -> None:
 def _victim(ctx: DetectorContext, prior: Answered) -> Entry | None:
     """Return the one exchange under way with *prior* that is not known to have received its own answer."""
     left = [each for each in prior.beside if not _is_attested(ctx, each)]
-    return left[0] if len(left) == 1 else None
+    return left[0] if len(left) == 1 and len(prior.beside) < BESIDE else None  # with more, not all are known
 
 
 def _is_attested(ctx: DetectorContext, entry: Entry) -> bool:
+    """Whether an answer that is stored here says so: `verify` has no other."""
     judgement = ctx.memory.late.of(entry.exchange) if ctx.memory else None
-    return judgement is not None and ATTESTED in judgement.matched
+    return judgement is not None and ATTESTED in judgement.matched and not judgement.told_elsewhere

@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from patchbay.crosstalk.judgement import LateReport
+from patchbay.crosstalk.sent_prefixes import BESIDE
+from patchbay.frozen import replace
+from patchbay.ledger import Entry
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Verdict
 
@@ -205,3 +209,92 @@ def test_reasoning_that_is_bound_to_another_conversation_says_so_too() -> None:
     answered(world, later, "msg_next_0000000000", Fact("bound", ((1, 0),), "body input_transformations"))
 
     assert (one.verdict().kind, one.verdict().victim) == ("suspect", f"x{two.number}")
+
+
+@pytest.mark.parametrize(
+    ("account", "after", "victim"), [("", 0.0, "x-other"), ("another", 0.0, "unknown"), ("", 60.0, "unknown")]
+)
+def test_a_request_of_another_instance_that_was_under_way_may_be_the_victim(
+    account: str, after: float, victim: str
+) -> None:
+    world = known(24)
+    mine = asked(world, "one")
+    entry = mine.watch._ctx.entry
+    answered(world, mine, "msg_of_other_000000")
+    other = Entry("x-other", "pb1-other", account or entry.account, at=world.now + after)
+    world.memory.elsewhere.asked(other)
+    later = asked(world, "one", *said("yes"), previous="msg_of_other_000000")
+    answered(world, later, "msg_next_0000000000", Fact("compared", "messages", "body diagnostics"))
+
+    assert (mine.verdict().kind, mine.verdict().victim) == ("suspect", victim)
+    assert [each.exchange for each in later.watch.record.elsewhere] == ["x-other"] * (victim == "x-other")
+
+
+def test_who_asked_alike_at_another_instance_is_no_victim() -> None:
+    world = known(24)
+    mine = asked(world, "one")
+    answered(world, mine, "msg_of_other_000000")
+    world.memory.elsewhere.asked(replace(mine.watch._ctx.entry, exchange="x-other"))
+    later = asked(world, "one", *said("yes"), previous="msg_of_other_000000")
+    answered(world, later, "msg_next_0000000000", Fact("compared", "messages", "body diagnostics"))
+
+    assert mine.verdict().victim == "unknown"
+
+
+def test_an_attestation_of_another_instance_excludes_nobody_since_verify_cannot_know_of_it() -> None:
+    world = known(24)
+    lines = {name: asked(world, name) for name in ("one", "two", "three")}
+    for name, got in (("one", "two"), ("two", "one"), ("three", "three")):
+        answered(world, lines[name], f"msg_of_{got}_0000000")
+    world.memory.late.adopt(LateReport(f"x{lines['three'].number}", "x-elsewhere", None, world.now))
+    later = asked(world, "one", *said("yes"), previous="msg_of_two_0000000")
+    answered(world, later, "msg_next_0000000000", Fact("compared", "messages", "body diagnostics"))
+
+    assert lines["three"].verdict().kind == "clean"
+    assert (lines["one"].verdict().kind, lines["one"].verdict().victim) == ("suspect", "unknown")
+
+
+def test_of_so_many_under_way_that_not_all_are_known_none_is_named() -> None:
+    world = known(24)
+    lines = [asked(world, f"n {number}") for number in range(BESIDE + 2)]
+    for number, line in enumerate(lines):
+        answered(world, line, f"msg_{number ^ 1:020}")
+    for number in range(2, BESIDE + 2):
+        world.memory.late.attested(f"x{lines[number].number}", "x-later", world.now)
+    later = asked(world, "n 0", *said("yes"), previous=f"msg_{1:020}")
+    answered(world, later, "msg_next_0000000000", Fact("compared", "messages", "body diagnostics"))
+
+    assert (lines[0].verdict().kind, lines[0].verdict().victim) == ("suspect", "unknown")
+
+
+@pytest.mark.parametrize("last", ["one", "two"])
+@pytest.mark.parametrize("compared", ["unchanged", "messages", "system"])
+def test_where_two_received_one_answer_each_next_turn_tells_of_its_own(last: str, compared: str) -> None:
+    world = known(24)
+    one, two = asked(world, "one"), asked(world, "two")
+    for line in (two, one) if last == "one" else (one, two):
+        answered(world, line, "msg_of_two_00000000")
+    later = asked(world, "two", *said("yes"), previous="msg_of_two_00000000")
+    answered(world, later, "msg_next_0000000000", Fact("compared", compared, "body diagnostics"))
+
+    told = {finding.detector for finding in two.verdict().findings}
+    assert "next-turn" not in {finding.detector for finding in one.verdict().findings}
+    assert ("attested" in two.watch.judgement.matched, "next-turn" in told) == (
+        compared == "unchanged",
+        compared != "unchanged",
+    )
+    assert "attested" not in one.watch.judgement.matched
+
+
+def test_a_turn_follows_one_of_its_thread_though_its_history_is_another() -> None:
+    world = known(24)
+    world.thread = "thread"
+    first = asked(world, "one")
+    answered(world, first, "msg_of_one_00000000")
+    world.now += 1
+    later = world.send(
+        messages=[user("go on")], system=SYSTEM, diagnostics={"previous_message_id": "msg_of_one_00000000"}
+    )
+    answered(world, later, "msg_next_0000000000", Fact("compared", "unchanged", "body diagnostics"))
+
+    assert first.verdict().kind == "clean"

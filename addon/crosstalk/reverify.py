@@ -7,6 +7,7 @@ verdict is that of the recording; records of earlier releases keep their meaning
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, get_args
@@ -15,16 +16,17 @@ from ..answer.reader import AnswerReader
 from ..body import Body
 from ..correlation import Mint
 from ..frozen import dataclass
-from ..ledger import Entry, Ledger
+from ..ledger import Ledger
 from ..values.answer import Fact, Head
 from ..values.decision import Amendment, Verdict, VerdictKind
 from ..values.http import Endpoint
 from .attempt_record import AttemptRecord, Moment, read
 from .detectors import DETECTORS
 from .host_habits import KEPT_PER_BREAK, RUN_EXPLAINED, RUN_FORM_PROOF, HostHabits, Standing, detector_of
+from .judgement import ATTESTED
 from .recent import RecentExchanges
 from .request_summary import RequestSummary
-from .watch import SEEN, Watch
+from .watch import BY_OUR_ID, SEEN, Watch
 
 _NEEDS_NO_STANDING = frozenset(name for name, each in DETECTORS.items() if each.needs_no_standing)
 _Step = tuple[float, int, int, int, Fact | None]  # clock, order, number of the exchange, attempt; no fact: the sending
@@ -106,45 +108,53 @@ def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
         runs[number].step(attempt, fact, now)
         changed |= {change.exchange: change for change in memory.late.amendments(runs[number].stored.exchange)}
     recorded = _recorded_changes([run.stored for run in runs])
-    apart = _missing_others(runs)
+    apart, later = _missing_others(runs)
     judged: list[Judged] = []
     for number, run in enumerate(runs):
         told = recorded.get(run.stored.exchange)
-        verdict = run.verdict(told or {}, apart=number in apart)
+        is_amended = run.stored.exchange in changed or bool(told)
+        is_later = number in later or (bool(later) and is_amended)
+        verdict = run.verdict(told or {}, apart=number in apart, later=is_later)
         judged.append(Judged(run.stored, verdict, changed.get(run.stored.exchange), told))
     return judged
 
 
-def _missing_others(runs: Sequence[_Run]) -> set[int]:
-    """Return the numbers of those of *runs* during which other exchanges were under way that are not stored."""
+def _missing_others(runs: Sequence[_Run]) -> tuple[set[int], set[int]]:
+    """
+    Return the numbers of those of *runs* that miss others, which are not stored.
+
+    During the first ones these were under way; the second ones ended after there were any.
+    """
     first: dict[int, int] = {}
     found: set[int] = set()
+    later: set[int] = set()
     gaps, before = 0, 0
     for _, order, number in sorted(
         (each.clock, each.number, at) for at, run in enumerate(runs) for each in run.moments
     ):
         gaps += order > before + 1  # at a start of the proxy, the order begins again
         before = order
+        if gaps:
+            later.add(number)
         if gaps > first.setdefault(number, gaps):
             found.add(number)
-    return found
+    return found, later
 
 
 def _recorded_changes(everything: Sequence[StoredExchange]) -> dict[str, Mapping[str, Any]]:
-    """Return the last recorded change of each exchange's verdict by one that is stored; an empty one for others."""
+    """Return the last recorded change of each exchange's verdict; an empty one where what showed it is not stored."""
     found: dict[str, Mapping[str, Any]] = {}
     times: dict[str, float] = {}
     present = {stored.exchange for stored in everything}
     for stored in everything:
         for told in (*stored.amends, *stored.amended):
             at, exchange = told.get("time"), str(told.get("exchange", ""))
-            known = told.get("by") in present
-            if not isinstance(at, int | float) or (exchange in times and times[exchange] > at):
+            if not isinstance(at, int | float):
                 continue
-            if known:
+            if told.get("by") not in present:  # the verdict cannot be compared
+                found[exchange], times[exchange] = {"verdict": ""}, math.inf
+            elif times.get(exchange, -math.inf) <= at:
                 found[exchange], times[exchange] = told, at
-            else:  # what showed it is not here, so the verdict cannot be compared
-                found.setdefault(exchange, {"verdict": ""})
     return found
 
 
@@ -212,35 +222,43 @@ class _Run:
         else:
             self._watches[attempt].see(fact, self._status, now)
 
-    def verdict(self, told: Mapping[str, Any], *, apart: bool = False) -> Verdict:
-        """Return the verdict; *told* is the recorded change of it. *apart*: others that were under way are missing."""
+    def verdict(self, told: Mapping[str, Any], *, apart: bool = False, later: bool = False) -> Verdict:
+        """
+        Return the verdict; *told* is the recorded change of it.
+
+        *apart*: others that were under way are missing; *later*: others that ended before, or began.
+        """
         recorded = str(told.get("verdict") or self.stored.recorded)
-        if recorded in get_args(VerdictKind) and (self._partial or (apart and not self._is_certain)):
-            victim = str(told.get("victim", self.stored.victim))
-            return Verdict(recorded, (), "", victim, "the recorded verdict")  # type: ignore[arg-type]
-        if self._unreadable:
-            return Verdict("unverifiable", note=self._unreadable)
-        return self._last.verdict() if self._last else Verdict("unverifiable", note="nothing was sent")
+        victim = str(told.get("victim", self.stored.victim))
+        found = self._last.verdict() if self._last else Verdict("unverifiable", note="nothing was sent")
+        if recorded in get_args(VerdictKind):
+            differs = later and (found.kind, found.victim) != (recorded, victim)
+            if self._partial or (apart and not _is_certain(found)) or (differs and not _is_by_our_id(found)):
+                return Verdict(recorded, (), "", victim, "the recorded verdict")  # type: ignore[arg-type]
+        return Verdict("unverifiable", note=self._unreadable) if self._unreadable else found
 
     @property
     def _last(self) -> Watch | None:
         return self._watches.get(len(self.stored.attempts) - 1)
 
-    @property
-    def _is_certain(self) -> bool:
-        """Whether the verdict rests on the answer itself, and not on who else was under way."""
-        found = self._last.verdict() if self._last else None
-        return found is not None and (found.kind == "clean" or any(each.strength == "proof" for each in found.findings))
-
     def _sent(self, record: AttemptRecord, now: float) -> Watch:
         for value, owner in record.owners.items():
             if self._ledger.find("request", value, now) is None:  # another instance's, whose flows are elsewhere
-                digest = bytes.fromhex(owner.digest)
-                entry = Entry(owner.exchange, owner.request_id, "", owner.affinity, digest=digest, at=owner.at)
-                self._ledger.note("request", value, entry, now)
+                self._ledger.note("request", value, owner.entry, now)
         endpoint = Endpoint(record.dialect, suffix=record.suffix)
         request = RequestSummary(endpoint, self.stored.request, record.model, record.stream)
         return Watch(record.sent_again(), self._mint, self._ledger, now, self._memory, request)
+
+
+def _is_certain(found: Verdict) -> bool:
+    """Whether the verdict rests on the answer itself, and not on who else was under way."""
+    return found.kind == "clean" or any(each.strength == "proof" for each in found.findings)
+
+
+def _is_by_our_id(found: Verdict) -> bool:
+    """Whether the verdict rests on an id of ours in the answer, and not on what was asked or answered before."""
+    proofs = {each.detector for each in found.findings if each.strength == "proof"}
+    return bool(proofs & BY_OUR_ID) or (found.kind == "clean" and found.echo != ATTESTED)
 
 
 def _timed(record: AttemptRecord, facts: list[Fact]) -> Iterator[tuple[Moment, Fact]]:

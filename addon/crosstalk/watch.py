@@ -22,7 +22,7 @@ SEEN = 256  # facts of one answer whose time is kept
 _OVER = Fact("over")
 _UNOWNED = frozenset(each.unowned for each in DETECTORS.values() if each.unowned)
 _OF_WHOLE = frozenset(name for name, each in DETECTORS.items() if each.of_whole)
-_BY_OUR_ID = frozenset(name for name, each in DETECTORS.items() if each.by_our_id)
+BY_OUR_ID = frozenset(name for name, each in DETECTORS.items() if each.by_our_id)
 
 
 class Watch:
@@ -186,7 +186,7 @@ class Watch:
         """Learn the rules that the host kept, but not from an answer that our ids prove to be misdelivered."""
         ctx = self._ctx
         proofs = {each.detector for each in self.judgement.findings.values() if each.strength == "proof"}
-        if ctx.status >= 400 or not ctx.status or proofs & _BY_OUR_ID:
+        if ctx.status >= 400 or not ctx.status or proofs & BY_OUR_ID:
             return
         for rule in ctx.kept - ctx.broken:
             memory.habits.kept(ctx.record.host, rule, now)

@@ -130,6 +130,25 @@ def test_a_part_of_a_dump_of_right_answers_suspects_nobody(
     assert {each.verdict.kind for each in judge(some, told.world.mint)} <= {"clean", "unverifiable"}
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["anthropic", "openai_responses", "openai_chat", "gemini"]),
+    st.booleans(),
+    st.sampled_from(CARES),
+    st.lists(st.sampled_from(MIXES), min_size=2, max_size=6),
+    st.integers(2, 4),
+    st.randoms(use_true_random=False),
+)
+def test_of_a_part_of_a_dump_no_verdict_is_called_another(
+    dialect: str, stream: bool, care: Care | None, story: list[str], at_once: int, random: Random
+) -> None:
+    told = history(dialect, stream, care, ["", "", "", *story], at_once, random.randrange(1000))
+    some = [each for each in told.stored() if random.random() < 0.6]
+
+    differ = [each for each in judge(some, told.world.mint) if not each.agrees]
+    assert not [(each.recorded, each.verdict, each.told) for each in differ]
+
+
 def attested() -> History:
     """Two conversations of which the provider says at each turn that the one before was theirs."""
     told = history("anthropic", False, "right", ["", "", "", ""], 2, 7)

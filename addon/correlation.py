@@ -39,7 +39,7 @@ _ENGINE_PREFIXES = ("chatcmpl-", "cmpl-", "resp_", "resp-", "msg_", "embd-")
 _CUT = 20  # characters of an id that must be left of it to be taken for that id, cut off
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FIELD = re.compile(r"\{(\w+)\}")
-_REPEATING = "/responses"  # the endpoint whose answers repeat the request's metadata
+REPEATING = "/responses"  # the endpoint whose answers repeat the request's metadata
 _MOST_METADATA = 16  # entries; https://platform.openai.com/docs/api-reference/responses/create
 _BLANK = frozenset({"", "-", "null", "none", "undefined", "unknown", "0"})
 _CLIENT_ID_HEADERS = frozenset(
@@ -239,7 +239,7 @@ def stamps(
     members: dict[str, object] = {}
     if stamp.body and body.is_object and (not stamp.body_paths or at in stamp.body_paths):
         members = {name: value for name, value in _rendered(stamp.body, fields) if _member(body, name) is None}
-    if provider.echo.in_metadata and in_metadata and at == _REPEATING and _has_room(body):
+    if provider.echo.in_metadata and in_metadata and at == REPEATING and _has_room(body):
         members[METADATA] = request_id
     went = {name.lower(): value for name, value in added}
 
@@ -255,9 +255,14 @@ def stamps(
     )
 
 
+def names_own(body: Body) -> bool:
+    """Whether the client of *body* sent a value of its own where ours would go."""
+    return body.is_object and _member(body, METADATA) is not None
+
+
 def _has_room(body: Body) -> bool:
     """Whether a member can be added to the metadata of *body*: an object of texts, as the API has it, or none yet."""
-    if not body.is_object or _member(body, METADATA) is not None:
+    if not body.is_object or names_own(body):
         return False
     metadata = body.get("metadata")
     if not isinstance(metadata, dict):

@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from patchbay import dialects
+from patchbay.body import Body
 from patchbay.correlation import Mint
-from patchbay.returned_stamps import without_stamp
+from patchbay.frozen import replace
+from patchbay.returned_stamps import repeats_stamp, without_stamp
+from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Depth, Echo
+from patchbay.values.http import Headers, Origin, Request
 
 ID = Mint(b"k" * 32).new(1_760_000_000.0, lambda size: b"a" * size)
 TEXTS = st.text(max_size=12) | st.sampled_from(['"pb":"x"', "}, {", '\\"', '"metadata":{', "pb", "\\"])
@@ -50,6 +56,13 @@ def test_the_client_s_bytes_come_back(
         ('{"metadata":{"pb":"ID","a":"b"}}', '{"metadata":{"a":"b"}}'),
         ('{"metadata":{"a":"b","pb":"ID"}}', '{"metadata":{"a":"b"}}'),
         ('{"metadata":{"a":"b","pb":"ID","c":"d"}}', '{"metadata":{"a":"b","c":"d"}}'),
+        ('{"metadata":{"a":{"b":[1,{"c":"}"}]},"pb":"ID","d":5}}', '{"metadata":{"a":{"b":[1,{"c":"}"}]},"d":5}}'),
+        ('{"metadata":{"a":"b","pb":"ID","pb":"ID"}}', '{"metadata":{"a":"b"}}'),
+        ('{"metadata":{"pb":"ID","a":"b","pb":"ID","c":"d","pb":"ID"}}', '{"metadata":{"a":"b","c":"d"}}'),
+        ('{"metadata":{"p\\u0062":"\\u0070b1-REST"}}', '{"metadata":{}}'),
+        ('{"metadata":{"pb":"UPPER"}}', '{"metadata":{}}'),
+        ('{"metadata":{"a":"b","pb":"ID"', '{"metadata":{"a":"b"'),
+        ('[{"metadata":{"pb":"ID"}},{"metadata":{"pb":"ID"}}]', '[{"metadata":{}},{"metadata":{}}]'),
         *((same, same) for same in (
             '{"metadata":{"pb":"mine"}}',
             '{"metadata":{"pb":"IDmore"}}',
@@ -59,13 +72,49 @@ def test_the_client_s_bytes_come_back(
             '{"other":{"pb":"ID"}}',
             '{"pb":"ID"}',
             '{"text":"{\\"metadata\\":{\\"pb\\":\\"ID\\"}}"}',
-            '{"metadata":{"a":"b","pb":"ID"',
+            '{"metadata":{"pb":["ID"]}}',
+            '{"metadata":{"pb":ID}}',
+            '{"metadata":["pb","ID"]}',
+            '{"metadata":{"pb":"ID-of-a-gateway"}}',
+            '{"metadata":{"metadata":{"pb":"ID"}}}',
+            '{"metadata":{',
+            '{"metadata":{"pb":"pb1-',
             "",
         )),
     ],
 )  # fmt: skip
-def test_only_our_id_in_metadata_of_texts_is_taken_out(sent: str, left: str) -> None:
-    assert without_stamp(sent.replace("ID", ID).encode()) == left.replace("ID", ID).encode()
+def test_only_our_id_in_metadata_is_taken_out(sent: str, left: str) -> None:
+    sent = sent.replace("ID", ID).replace("UPPER", ID.upper()).replace("REST", ID[4:])
+    assert without_stamp(sent.encode()) == left.replace("ID", ID).encode()
+
+
+@given(st.binary(max_size=80) | st.text(alphabet='{}[]":,\\ pb', max_size=80).map(str.encode))
+def test_of_any_bytes_the_rest_stays(inside: bytes) -> None:
+    text = b'{"metadata":{' + inside
+    assert without_stamp(text) == text
+
+
+def test_metadata_in_metadata_are_read_once() -> None:
+    deep = b'{"metadata":' * 100_000
+    assert without_stamp(deep) == deep
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "echo", "may"),
+    [
+        ("/v1/responses", {}, {"metadata.pb": "body"}, True),
+        ("/v1/responses", {"metadata": {"a": "b"}}, {"metadata.pb": "body"}, True),
+        ("/v1/responses", {"metadata": {"pb": ID}}, {"metadata.pb": "body"}, False),
+        ("/v1/responses", {}, {"metadata.request_id": "body"}, False),
+        ("/v1/responses/resp_1/cancel", {}, {"metadata.pb": "body"}, True),
+        ("/v1/chat/completions", {}, {"metadata.pb": "body"}, False),
+    ],
+)
+def test_where_an_answer_may_repeat_it(path: str, body: dict[str, Any], echo: dict[str, Depth], may: bool) -> None:
+    endpoint, origin = dialects.endpoint("POST", path), Origin("http", "host", 80)
+    asked = Request("POST", path, Headers(), Body(json.dumps(body).encode()), endpoint, origin)
+
+    assert repeats_stamp(replace(PRESETS["openai"], echo=Echo(body=echo)), asked) is may
 
 
 def test_events_are_read_one_after_another() -> None:

@@ -7,7 +7,7 @@ import re
 from msgspec import Struct
 
 EVENT_BYTES = 4 * 1024 * 1024  # a picture in base64 fits; a longer event is dropped
-BUFFERED = 1 << 20  # bytes of an unfinished event that an EventBuffer holds back; above, they pass unfinished
+BUFFERED = 1 << 20  # bytes of an unfinished event that an EventBuffer usually holds back; above, they pass unfinished
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 
@@ -102,12 +102,17 @@ def _parsed(block: bytes) -> Event | None:
 
 
 class EventBuffer:
-    """Bytes → bytes: holds the beginning of an event back until the event is complete, whatever its line endings."""
+    """
+    Bytes → bytes: holds the beginning of an event back until the event is complete, whatever its line endings.
 
-    __slots__ = ("_buffer",)
+    Of one that is longer than *most*, the pieces pass.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_buffer", "_most")
+
+    def __init__(self, most: int = BUFFERED) -> None:
         self._buffer = bytearray()
+        self._most = most
 
     def feed(self, data: bytes) -> bytes:
         """Return the events that are complete with *data*."""
@@ -116,7 +121,7 @@ class EventBuffer:
         end = 0
         for found in _BLANK.finditer(self._buffer, searched):
             end = found.end()
-        if len(self._buffer) - end > BUFFERED:
+        if len(self._buffer) - end > self._most:
             end = len(self._buffer)
         complete = bytes(self._buffer[:end])
         del self._buffer[:end]

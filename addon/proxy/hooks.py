@@ -28,6 +28,7 @@ from ..destinations import NOT_OURS
 from ..exchange import Exchange
 from ..media_types import is_json, media_type
 from ..replacement import replacement
+from ..returned_stamps import repeats_stamp
 from ..router import Router
 from ..values import header_names
 from ..values.decision import Refusal, Wait
@@ -454,15 +455,18 @@ class Patchbay:
             self._deliver(flow.response, driver)
 
     def _deliver(self, response: http.Response, driver: ExchangeDriver) -> None:
-        driver.takes_off = driver.lease is not None and driver.lease.account.provider.echo.in_metadata
+        lease, exchange, config = driver.lease, driver.exchange, self._router().config
+        driver.takes_off = bool(lease and exchange and repeats_stamp(lease.account.provider, exchange.request))
         fields = response_head.for_client(response, driver)
-        fields.on(response.headers)
         if response_head.streams(fields, response.status_code, driver):
             response.stream = driver.streaming = True
-            events = response_head.is_events(fields)
-            driver.takes_off = driver.takes_off and events
-            if events and (driver.takes_off or self._router().config.crosstalk.reaction != "observe"):
+            driver.takes_off = driver.takes_off and b"content-encoding" not in fields
+            if driver.takes_off:  # an event, or a body that is none, is held back until it is whole
+                driver.event_buffer = EventBuffer(config.limits.body)
+                fields.drop(b"content-length".__eq__)
+            elif config.crosstalk.reaction != "observe" and response_head.is_events(fields):
                 driver.event_buffer = EventBuffer()
+        fields.on(response.headers)
 
     @_closed_on_failure
     async def response(self, flow: http.HTTPFlow) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mitmproxy import http
 
 from .. import answer_urls
-from ..media_types import is_json, media_type
+from ..media_types import EVENTS, is_json, media_type
 from ..values import header_names
 from ..values.decision import session_name
 from .exchange_driver import ExchangeDriver
@@ -39,8 +39,6 @@ def for_client(response: http.Response, driver: ExchangeDriver) -> HeaderFields:
     if driver.lease.session_id:
         fields.add(_SESSION_ID, driver.lease.session_id.encode())
     driver.rewrite_head(fields, response.status_code)
-    if driver.takes_off and is_events(fields) and b"content-length" in fields:
-        fields.drop(b"content-length".__eq__)
     return fields
 
 
@@ -56,7 +54,8 @@ def streams(fields: HeaderFields, status: int, driver: ExchangeDriver) -> bool:
 
 def is_events(fields: HeaderFields) -> bool:
     """Whether the body is a stream of events that can be read."""
-    return fields.first(b"content-type").startswith(b"text/event-stream") and b"content-encoding" not in fields
+    kind = media_type(fields.first(b"content-type").decode("latin-1"))
+    return kind == EVENTS and b"content-encoding" not in fields
 
 
 def _is_private(name: bytes) -> bool:

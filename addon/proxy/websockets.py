@@ -27,7 +27,7 @@ from ..clients import GONE
 from ..exchange import Exchange
 from ..frozen import dataclass
 from ..replacement import CROSSTALK, replacement
-from ..returned_stamps import without_stamp
+from ..returned_stamps import repeats_stamp, without_stamp
 from ..settings.settings import Config
 from ..values.answer import Failure, Head, Message
 from ..values.decision import Decision, Refusal, Wait
@@ -322,6 +322,7 @@ class WebSocketDriver:
             message.drop()
             return
         if not self._exchanges:
+            self._take_off(message, self._last_exchange)
             return
         exchange, router, now = self._exchanges[0], self._context.router, self._context.now()
         attempt = exchange.attempt
@@ -336,8 +337,6 @@ class WebSocketDriver:
                 return
             router.answered(exchange, Head(200, Headers()), now)
         reaction = router.answered(exchange, Message(message.content), now)
-        if attempt.lease.account.provider.echo.in_metadata and not self._driver.shadow:
-            send_instead(message, without_stamp(message.content))
         if attempt.alarm:
             self._context.alarm(self.flow, exchange)
         if reaction == "cut" and not self._driver.shadow:
@@ -347,6 +346,15 @@ class WebSocketDriver:
         elif attempt.ended:
             self._exchanges.popleft()
             self._finished(exchange, message)
+        self._take_off(message, exchange)
+
+    def _take_off(self, message: WebSocketMessage, exchange: Exchange | None) -> None:
+        """Let the client get *message*, of the answer to *exchange*, without our id."""
+        lease = self._driver.lease
+        if lease is None or exchange is None or self._driver.shadow:
+            return
+        if repeats_stamp(lease.account.provider, exchange.request):
+            send_instead(message, without_stamp(message.content))
 
     def _finished(self, exchange: Exchange, message: WebSocketMessage) -> None:
         """Close *exchange*, which ends with *message*, and the socket where it cannot be used any longer."""

@@ -198,6 +198,13 @@ def test_a_megabyte_of_an_unfinished_event_is_held_back(size: int, passes: bool)
     assert len(stream.feed(b"\n\n")) == (0 if passes else size) + 2
 
 
+def test_how_much_of_an_unfinished_event_is_held_back_may_be_said() -> None:
+    stream = EventBuffer(2**20 + 5)
+
+    assert stream.feed(b"x" * (2**20 + 5)) == b""
+    assert len(stream.feed(b"x")) == 2**20 + 6
+
+
 @pytest.mark.parametrize("stream", [b"data: a\r\n\r\nb", b"data: a\r\n\nb", b"data: a\n\r\nb", b"data: a\r\rb"])
 def test_a_blank_line_is_found_however_it_is_cut(stream: bytes) -> None:
     for at in range(len(stream) - 2):

@@ -681,6 +681,38 @@ async def test_where_streams_may_be_cut_they_pass_in_whole_events(tmp_path: Path
         assert driver(one_piece).event_buffer is None
 
 
+REPEATS = ACCOUNTS.replace("generic", "own") + "providers: {own: {preset: openai, echo: metadata}}"
+
+
+@in_loop
+@pytest.mark.parametrize(
+    "kind", ["text/event-stream", "Text/Event-Stream; charset=utf-8", "text/plain", "application/json"]
+)
+async def test_a_stream_with_our_id_passes_without_it_whatever_its_type_and_its_pieces(
+    tmp_path: Path, kind: str
+) -> None:
+    text = b'{"metadata":{"a":{"b":"1"},"pb":"pb1-' + b"0" * 48 + b'"},"filler":"' + b"x" * (1 << 20) + b'"}'
+    whole = b"data: " + text + b"\n\n"
+    with patchbay(tmp_path, REPEATS) as addon:
+        asked = await ask(addon, flow("/v1/responses", {"model": "m", "input": "hi", "stream": True}))
+        response = answer(asked, b"", content_type=kind)
+        addon.responseheaders(asked)
+        pieces = [driver(asked).deliver(whole[at : at + 65_536]) for at in range(0, len(whole), 65_536)]
+        passed = b"".join(map(driver(asked).client_body, [*pieces, driver(asked).deliver_rest()]))
+
+    assert passed == whole.replace(b',"pb":"pb1-' + b"0" * 48 + b'"', b"")
+    assert "content-length" not in response.headers
+
+
+@in_loop
+async def test_a_stream_of_other_endpoints_holds_no_id_of_ours(tmp_path: Path) -> None:
+    with patchbay(tmp_path, REPEATS) as addon:
+        asked = await answered(addon, b"", content_type="text/event-stream")
+
+    assert driver(asked).event_buffer is None
+    assert "content-length" in asked.response.headers
+
+
 @in_loop
 async def test_an_answer_of_ours_is_left_as_it_is(addon: Patchbay) -> None:
     asked = await ask(addon, flow())

@@ -98,5 +98,7 @@ def test_which_bodies_stream(headers: dict[str, str], status: int, more: dict[st
 
 def test_events_can_be_read_where_they_are_not_compressed() -> None:
     assert response_head.is_events(fields(content_type="text/event-stream; charset=utf-8"))
+    assert response_head.is_events(fields(content_type="Text/Event-Stream"))
+    assert not response_head.is_events(fields(content_type="text/event-streams"))
     assert not response_head.is_events(fields(content_type="text/event-stream", content_encoding="gzip"))
     assert not response_head.is_events(fields(content_type="text/plain"))

@@ -40,14 +40,15 @@ accounts:
   - {{id: one, provider: generic, base_url: "http://127.0.0.1:9", key: {KEY}}}
   - {{id: two, provider: generic, base_url: "http://127.0.0.1:9", key: {KEY}-two}}
 """
+REPEATS = 'providers: {openai: {base_url: "http://127.0.0.1:9/v1", echo: metadata}}'
 DESTINATION = Origin("http", "127.0.0.1", 9)
 
 
 class Line:
     """A socket whose upgrade account `one` took, and everything that came out of it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.router = Router(reader.load(SETTINGS, "config.yaml"), b"k" * 32, Random(1), Random(2).randbytes)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: str = SETTINGS) -> None:
+        self.router = Router(reader.load(settings, "config.yaml"), b"k" * 32, Random(1), Random(2).randbytes)
         self.keys = Credentials()
         for account in self.router.config.accounts:
             asyncio.run(self.keys.ready(account.secret))
@@ -911,3 +912,45 @@ def test_an_error_event_carries_the_headers_of_the_dialect(line: Line) -> None:
 
     dialect, refusal = dialects.of("openai_responses"), replace(websockets._ELSEWHERE)
     assert line.said[0]["headers"] == dict(dialect.error_headers(refusal))
+
+
+STAMP = "pb1-" + "0" * 48
+
+
+def repeating(monkeypatch: pytest.MonkeyPatch) -> Line:
+    """Return a socket of a provider that repeats metadata."""
+    return Line(monkeypatch, SETTINGS.replace("provider: generic", "provider: openai") + REPEATS)
+
+
+def got(message: WebSocketMessage) -> dict[str, Any]:
+    """Return the event that the client gets of *message*."""
+    found: dict[str, Any] = json.loads(vars(message).get("patchbay_instead", message.content))
+    return found
+
+
+def test_the_client_gets_no_id_of_ours_in_metadata_not_even_behind_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = repeating(monkeypatch)
+    line.up()
+    messages = [line.down(kind, metadata={"pb": STAMP}) for kind in ("response.created", *["response.completed"] * 2)]
+
+    assert [got(message)["response"]["metadata"] for message in messages] == [{}, {}, {}]
+    assert all(STAMP.encode() in message.content for message in messages)
+
+
+def test_an_id_that_the_client_sent_itself_in_metadata_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = repeating(monkeypatch)
+    line.up(metadata={"pb": STAMP})
+    message = line.down("response.created", metadata={"pb": STAMP})
+
+    assert got(message)["response"]["metadata"] == {"pb": STAMP}
+
+
+@pytest.mark.parametrize("event", SHUT_OUT.values(), ids=SHUT_OUT)
+def test_our_error_in_place_of_the_provider_s_is_what_a_client_gets_there_too(
+    monkeypatch: pytest.MonkeyPatch, event: dict[str, Any]
+) -> None:
+    line = repeating(monkeypatch)
+    line.up()
+    message = line.pass_on(event, from_client=False)
+
+    assert got(message)["error"]["code"] == "upstream_credentials_exhausted"

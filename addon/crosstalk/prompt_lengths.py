@@ -114,7 +114,7 @@ class PromptLengths:
         return Expected(tokens, tolerance, _AT_LEAST * ratio.added(), per_token)
 
     def _predicted(self, prompt: Prompt, ratio: _Ratio) -> tuple[float, float]:
-        last = self._last.get((prompt.host, prompt.model, prompt.thread)) if prompt.thread else None
+        last = self._last.get((prompt.host, prompt.model, prompt.thread))
         if last is not None:
             added = ratio.added() * (prompt.size if prompt.adds else prompt.size - last[0])
             return last[1] + added, _OF_ADDED * abs(added) + _ALWAYS
@@ -140,7 +140,7 @@ class PromptLengths:
             ratio = self._ratios[prompt.host, prompt.model] = _Ratio()
         key = prompt.host, prompt.model, prompt.thread
         size = prompt.size
-        last = self._last.get(key) if prompt.thread else None
+        last = self._last.get(key)
         if last is None and not prompt.adds and _is_text(tokens, size):
             ratio.firsts += 1
             ratio.first_tokens = ratio.first_tokens * _FADES + tokens
@@ -148,7 +148,7 @@ class PromptLengths:
         elif last is not None and not prompt.adds and _is_text(tokens - last[1], size - last[0]):
             ratio.added_tokens = ratio.added_tokens * _FADES + tokens - last[1]
             ratio.added_bytes = ratio.added_bytes * _FADES + size - last[0]
-        if prompt.thread:
+        if prompt.thread:  # that of no conversation is no earlier turn
             self._last[key] = size, tokens
 
     def forget(self, prompt: Prompt) -> None:

@@ -184,6 +184,6 @@ def _plain(raw: bytes) -> bytes:
     """Return JSON without marks of a cache; a message's text becomes the list of one part that it stands for."""
     if b'_control":' in raw or b'_breakpoint":' in raw:
         raw = _MARK.sub(b"", raw)
-    if raw.startswith(b'{"role":') and (found := _TEXT.fullmatch(raw)):
+    if found := _TEXT.fullmatch(raw):
         raw = found[1] + b'[{"type":"text","text":' + found[2] + b"}]}"
     return raw

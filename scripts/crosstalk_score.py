@@ -14,7 +14,7 @@ import logging
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,25 @@ from typing import Any
 from tests.crosstalk import modes
 from tests.crosstalk.world import DEPTHS, World, dialects_of
 from tests.end_to_end.dialogue import DIALECTS
+from tests.simulator.truth import Record
 
 from . import score_containment, score_talks
-from .score_wire import DEPTH_OF, HTTP1, HTTP2, SPOKEN, WRONGS, Ask, Clients, Studio, group, studio
+from .score_wire import (
+    DEPTH_OF,
+    HTTP1,
+    HTTP2,
+    ON_SOCKETS,
+    RESPONSES,
+    SOCKETS_AT,
+    SPOKEN,
+    WRONGS,
+    Ask,
+    Clients,
+    Studio,
+    group,
+    group_on_sockets,
+    studio,
+)
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "crosstalk.md"
@@ -211,7 +227,8 @@ def wire(seed: int, scale: float) -> OnTheWire:
 async def ask_all(place: Studio, scale: float) -> int:
     """Ask everything there is to ask: what is to be mixed up together, with others around it that are not."""
     groups = [(echo, *each) for echo, share in SHARES.items() for each in groups_of(echo, scale * share)]
-    clean = round(CLEAN_ON_THE_WIRE * scale)
+    clean, rooms = round(CLEAN_ON_THE_WIRE * scale), len(groups)  # beside a group on a socket are as many right ones
+    groups += [(echo, *each) for echo in SOCKETS_AT for each in groups_on_sockets(scale * SHARES[echo])]
     done, asked = 0, 0
     async with Clients(place) as clients:
         for echo, way in ((echo, way) for echo in SHARES for way in _PAIRED):
@@ -219,23 +236,22 @@ async def ask_all(place: Studio, scale: float) -> int:
             await asyncio.gather(*(clients.ask(each, echo, way) for each in right))
             asked += len(right)
         for at, (echo, way, together) in enumerate(groups, 1):
-            spoken = SPOKEN.get(echo, DIALECTS)
-            around = [Ask("", spoken[n % len(spoken)], n // 4 % 2 == 1) for n in range(done, clean * at // len(groups))]
+            spoken, socket = SPOKEN.get(echo, DIALECTS), together[0].socket
+            numbers = range(done, clean * at // rooms)
+            around = [Ask("", spoken[n % len(spoken)], n // 4 % 2 == 1) for n in numbers]
+            around = [Ask("", RESPONSES, stream=True, socket=True) for _ in numbers] if socket else around
             done += len(around)
+            asked += (len(together) + len(around)) * (2 if socket else 1)  # the upgrade has a line of its own
             if echo == "none" and together[0].wrong in LATER:
                 await clients.ask(together.pop(0), echo, way)
-                asked += 1
             await asyncio.gather(*(clients.ask(each, echo, way) for each in (*together, *around)))
-            asked += len(together) + len(around)
             progress("mitmdump: groups", at, len(groups))
     return asked
 
 
 def groups_of(echo: str, share: float) -> Iterator[tuple[tuple[str, str], list[Ask]]]:
     """Yield groups of requests whose answers are mixed up, until there are enough of them, and how they are asked."""
-    wanted = FAULTS_ON_THE_WIRE * share
-    wanted += min(wanted, _ON_SHELVES)
-    number, made = 0, 0
+    wanted, number, made = wanted_of(share), 0, 0
     while made < wanted:
         for wrong in WRONGS:
             if wrong == "head" and echo != "both":
@@ -246,17 +262,34 @@ def groups_of(echo: str, share: float) -> Iterator[tuple[tuple[str, str], list[A
         number += 1
 
 
+def groups_on_sockets(share: float) -> Iterator[tuple[tuple[str, str], list[Ask]]]:
+    """Yield what `groups_of` yields, on WebSockets: in proportion to their part of what goes wrong there."""
+    wanted, made = wanted_of(share) * len(ON_SOCKETS) / len(WRONGS), 0
+    while made < wanted:
+        for wrong in ON_SOCKETS:
+            together = group_on_sockets(wrong)
+            made += len(together)
+            yield (HTTP1, HTTP1), together
+
+
+def wanted_of(share: float) -> float:
+    """Return how many requests something goes wrong with, and those whose answers are put on shelves for others."""
+    wanted = FAULTS_ON_THE_WIRE * share
+    return wanted + min(wanted, _ON_SHELVES)
+
+
 def held_against(place: Studio, lines: dict[str, dict[str, Any]]) -> Scores:
     """Hold the journal's *lines* against what the providers know."""
     scores: Scores = defaultdict(Tally)
-    known = list(place.records)
-    sent = {(echo, version, record.seq): record.received_id for echo, version, record in known}
+    known = [each for each in place.records if each[2].method == "POST"]
+    messages = {str(line["session"]): line for line in lines.values() if line["status"] != 101}
+    found = {(echo, version, record.seq): line_of(record, lines, messages) for echo, version, record in known}
     for echo, version, record in known:
-        if not (line := lines.get(record.received_id)):
+        if not (line := found[echo, version, record.seq]):
             continue
         given = next((of for of in (record.body_of, record.text_of, record.head_of) if of != record.seq), 0)
         wrong = record.header("x-wrong") if given or "head_in_body" in record.faults else ""
-        tally = scores[named(wrong, record.dialect), DEPTH_OF[echo]]
+        tally = scores[named(wrong, record.dialect, record.http), DEPTH_OF[echo]]
         if not wrong:
             tally.own += 1
             tally.false += line["verdict"] in ALARMS
@@ -264,13 +297,23 @@ def held_against(place: Studio, lines: dict[str, dict[str, Any]]) -> Scores:
         tally.wrong += 1
         tally.verdicts[str(line["verdict"])] += 1
         if line["verdict"] == "crosstalk":
-            other = lines.get(sent.get((echo, version, given), ""), {})
+            other = found.get((echo, version, given)) or {}
             tally.name(str(line["victim"]), str(other.get("exchange")) if given else "unknown")
     return scores
 
 
-def named(wrong: str, dialect: str) -> str:
-    """Return the row of *wrong*: one of its own where an event says nothing about whose it is."""
+def line_of(
+    record: Record, lines: Mapping[str, dict[str, Any]], messages: Mapping[str, dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Return the line of *record*; of a message on a WebSocket by its session: the upgrade's id is all that came."""
+    line = lines.get(record.received_id)
+    return messages.get(str(line["session"])) if line and record.http == "websocket" else line
+
+
+def named(wrong: str, dialect: str, http: str = "") -> str:
+    """Return the row of *wrong*: one of its own on WebSockets, and where an event says nothing about whose it is."""
+    if wrong and http == "websocket":
+        return f"{wrong}, WebSocket"
     return f"{wrong}, Anthropic" if wrong == "splice" and dialect == "anthropic" else wrong or RIGHT
 
 

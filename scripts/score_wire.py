@@ -1,6 +1,6 @@
 """
 A studio to be wrong in: simulated providers over HTTP/1 and HTTP/2 that give ids back in several ways, one real
-mitmdump before all of them, and clients over HTTP/1 and HTTP/2.
+mitmdump before all of them, and clients over HTTP/1, HTTP/2 and WebSockets.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any
 
 import httpx
 import trustme
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
 
 from patchbay.proxy.exchange_log import VERDICT_CHANGE
 from tests.end_to_end.conftest import KEYS
@@ -55,21 +57,30 @@ WRONGS: dict[str, tuple[str, dict[str, Any], int]] = {
 _draw = random.Random()
 # A whole answer with a stray head in it is no JSON: another account is asked, and its answer is the client's.
 STREAMS_ONLY = frozenset({"splice", "interleave", "stray"})
+# What goes wrong on WebSockets too, where Responses are spoken: all that moves whole answers; and at which echoes.
+ON_SOCKETS, SOCKETS_AT = ("swap", "rotate", "settings", "stale", "repeat"), ("none", "metadata")
+ENDS = ("response.completed", "response.failed", "response.incomplete", "error")
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One request. *wrong* names what goes wrong with its answer; *pieces*: its events are cut into small pieces."""
+    """
+    One request. *wrong* names what goes wrong with its answer; *pieces*: its events are cut into small pieces.
+
+    *socket*: it is the one message on a WebSocket of its own.
+    """
 
     wrong: str = ""
     dialect: str = DIALECTS[0]
     stream: bool = False
     pieces: bool = False
+    socket: bool = False
     mark: str = field(default_factory=lambda: f"MARK-{_draw.getrandbits(128):032x}")
 
     @property
     def headers(self) -> dict[str, str]:
         told = {"x-wrong": self.wrong, "x-pieces": "1" if self.pieces else ""}
+        told |= {"session-id": self.mark} if self.socket else {}  # which its two lines of the journal have in common
         return credential(self.dialect, "sk-client") | {name: value for name, value in told.items() if value}
 
     @property
@@ -99,6 +110,11 @@ def group(wrong: str, number: int, spoken: Sequence[str] = DIALECTS) -> list[Ask
     if wrong == "dialect":
         dialects[1] = "anthropic" if "anthropic" in spoken and dialect != "anthropic" else "openai_chat"
     return [Ask(wrong, each, stream) for each in dialects]
+
+
+def group_on_sockets(wrong: str) -> list[Ask]:
+    """Return the requests that meet in the fault *wrong*, each on a WebSocket."""
+    return [Ask(wrong, RESPONSES, stream=True, socket=True) for _ in range(WRONGS[wrong][2])]
 
 
 @dataclass
@@ -196,6 +212,8 @@ class Clients:
 
     async def ask(self, ask: Ask, echo: str, way: tuple[str, str]) -> Heard:
         """Send *ask* and return all that came of it, however it ended."""
+        if ask.socket:
+            return await _on_socket(ask, self._place.url(echo, (HTTP1, HTTP1)))
         client = self._clients.get((echo, way)) or await self._opened(echo, way)
         heard = Heard(ask)
         with suppress(httpx.HTTPError):
@@ -222,6 +240,22 @@ class Clients:
         return client
 
 
+async def _on_socket(ask: Ask, url: str) -> Heard:
+    heard = Heard(ask)
+    with suppress(OSError, WebSocketException):
+        async with connect(
+            url.replace("http", "ws", 1) + path(ask.dialect), additional_headers=ask.headers, proxy=None
+        ) as opened:
+            heard.status = 101
+            await opened.send(json.dumps({"type": "response.create"} | ask.body))
+            async for message in opened:
+                heard.data += str(message).encode()
+                if json.loads(message)["type"] in ENDS:
+                    heard.whole = True
+                    break
+    return heard
+
+
 class _Offering(ssl.SSLContext):
     """A context that offers what it is told to; httpx always offers HTTP/1.1 first."""
 
@@ -238,7 +272,9 @@ def _provider(folder: Path, echo: str, version: str, seed: str) -> Iterator[Simu
         KEYS, echo=SIMULATED.get(echo, echo), seed=zlib.crc32(seed.encode()), bodies=False, tls=tls
     ) as provider:
         for name, (fault, settings, _) in WRONGS.items():
-            provider.fault(fault, settings, when=lambda record, name=name: record.header("x-wrong") == name)
+            provider.fault(
+                fault, settings, method="POST", when=lambda record, name=name: record.header("x-wrong") == name
+            )
         provider.fault("split", {"at": 16}, when=lambda record: bool(record.header("x-pieces")))
         yield provider
 

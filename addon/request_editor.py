@@ -26,7 +26,8 @@ from .values.http import Headers
 
 UNNAMED = 1000  # models without an entry in `model_ids` that are remembered as reported
 _UNSTAMPED = Stamp(patchbay_headers=False)
-_ADDED = frozenset({"metadata", "diagnostics", "prompt_cache_options"})  # members that an upstream may do without
+# members that an upstream may do without
+_ADDED = frozenset({"metadata", "diagnostics", "prompt_cache_options", "stream_options"})
 # Codex's own backend refused `metadata` in September 2026: github.com/router-for-me/CLIProxyAPI/issues/1028
 _CODEX = "/backend-api/codex"
 
@@ -81,7 +82,7 @@ class RequestEditor:
         comparing, previous = self._comparing(exchange, lease)
         if previous is not None:
             stamps = replace(stamps, compared=previous)
-        members = {**stamps.body, **comparing, **renamed}
+        members = {**stamps.body, **comparing, **self._counting(exchange, lease), **renamed}
         ties = self._ties(exchange, lease, now)
         prepared = self._prepared(exchange, lease, ties, now)
         asked = request if prepared is request.body else replace(request, body=prepared)
@@ -118,8 +119,7 @@ class RequestEditor:
         The id is empty for a first turn, and None where Patchbay asks for nothing.
         """
         request, account, thread = exchange.request, lease.account, exchange.identity.thread
-        asks = account.provider.attest and self._config.mode == "serve" and request.endpoint.kind == "generation"
-        if not asks or not request.body.is_object or request.endpoint.suffix.endswith("/compact"):
+        if not self._attests(exchange, lease) or request.endpoint.suffix.endswith("/compact"):
             return {}, None
         dialect = dialects.of(request.endpoint.dialect)
         if dialect.compared_id(request.body):
@@ -129,6 +129,19 @@ class RequestEditor:
         asks = bool(found) or not previous  # of a first turn, some providers are asked nothing
         takes = asks and all(self._takes(exchange, lease, name) for name in _outer(found))
         return (found, previous) if takes else ({}, None)
+
+    def _counting(self, exchange: Exchange, lease: Lease) -> Mapping[str, object]:
+        """Return what asks the provider for the count of tokens, as `attest` says."""
+        if not self._attests(exchange, lease):
+            return {}
+        at = exchange.request.endpoint
+        found = dialects.of(at.dialect).counting(at.suffix, exchange.request.body)
+        return found if all(self._takes(exchange, lease, name) for name in _outer(found)) else {}
+
+    def _attests(self, exchange: Exchange, lease: Lease) -> bool:
+        """Whether the provider of *lease* is to be asked for evidence about its answer."""
+        asks, request = lease.account.provider.attest and self._config.mode == "serve", exchange.request
+        return asks and request.endpoint.kind == "generation" and request.body.is_object
 
     def _takes(self, exchange: Exchange, lease: Lease, member: str) -> bool:
         """Whether the upstream of *lease* takes *member* of ours."""

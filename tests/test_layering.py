@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"correlation", "crosstalk", "answer"}),
     frozenset({"settings"}),
     frozenset({"identity", "accounts"}),
-    frozenset({"state", "clients", "guards", "answer_urls", "returned_stamps"}),
+    frozenset({"state", "clients", "guards", "answer_urls", "returned_stamps", "unasked_counts"}),
     frozenset({"exchange", "transcript", "stand_in_key"}),
     frozenset({"failover", "replacement", "destinations", "given_addresses", "websocket_history"}),
     frozenset({"access", "request_editor"}),

@@ -668,6 +668,44 @@ def test_what_asks_itself_or_cannot_be_asked_is_left_alone(asked: Request) -> No
     assert (asks(lease), lease.body, stamps.compared) == ({}, None, None)
 
 
+def chat(suffix: str = "/chat/completions", **members: Any) -> Request:
+    return request({"model": "m", "messages": []} | members, f"/v1{suffix}", x_session_id="s")
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_obfuscation": False}}, {"stream_options": None}])
+@pytest.mark.parametrize("suffix", ["/chat/completions", "/completions"])
+def test_the_count_of_a_streamed_chat_is_asked_for(suffix: str, options: dict[str, Any]) -> None:
+    lease = edited(router(attesting("a")), chat(suffix, stream=True, **options))
+
+    assert lease.edit.body == {"stream_options.include_usage": True}
+    assert json.loads(lease.body or b"")["stream_options"] == (options.get("stream_options") or {}) | {
+        "include_usage": True
+    }
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        chat(),
+        chat(stream=False),
+        chat(stream="true"),
+        chat(stream=True, stream_options={"include_usage": True}),
+        chat(stream=True, stream_options={"include_usage": False}),
+        chat(stream=True, stream_options=[]),
+        chat("/embeddings", stream=True),
+        messages(stream=True, diagnostics={}),
+    ],
+    ids=range(8),
+)
+def test_the_count_is_not_asked_for_where_it_comes_or_the_client_says_so(asked: Request) -> None:
+    assert edited(router(attesting("a")), asked).edit.body == {}
+
+
+@pytest.mark.parametrize("of", [router(account("a")), router(attesting("a"), mode="shadow")])
+def test_no_count_is_asked_for_without_attest_or_in_shadow(of: Router) -> None:
+    assert edited(of, chat(stream=True)).edit.body == {}
+
+
 @pytest.mark.parametrize("of", [router(account("a")), router(attesting("a"), mode="shadow")])
 def test_nothing_is_asked_without_attest_or_in_shadow(of: Router) -> None:
     exchange = opened(of, messages())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -99,6 +100,15 @@ def _parsed(block: bytes) -> Event | None:
         elif field == b"event":
             name = value.decode("utf-8", "replace")
     return Event(name, b"\n".join(lines)) if lines else None
+
+
+def blocks(events: bytes) -> Iterator[bytes]:
+    """Yield *events*, whole ones, one by one with their blank lines; then what is left of the last."""
+    begun = 0
+    for found in _BLANK.finditer(events):
+        yield events[begun : found.end()]
+        begun = found.end()
+    yield events[begun:]
 
 
 class EventBuffer:

@@ -74,6 +74,8 @@ class Dialect:
     model_mode: str = ""  # the member that makes two requests for one model differ in it
     # what asks for that, by member, where the body does not: with the id of the answer before, empty for a first turn
     comparing: Callable[[Body, str], Mapping[str, object]] = lambda body, previous: {}
+    # what asks for the count of tokens at a suffix, by member, where the body does not
+    counting: Callable[[str, Body], Mapping[str, object]] = lambda suffix, body: {}
     hides_models: Callable[[str, bytes], bool] = lambda suffix, raw: False  # names models where nothing reads them
     opening_message: str = ""  # the `type` of the WebSocket message that opens an exchange
     other_messages: frozenset[str] = frozenset()  # the types of those that need no answer and are known to be safe

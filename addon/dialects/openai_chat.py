@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ..body import Body
+from ..values.account import COUNT
 from ..values.answer import Fact
 from ..values.http import Endpoint, ModelSource
 from . import errors, openai, openai_chat_transcript, tokens
@@ -69,6 +71,12 @@ def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     yield from openai.usage(usage, "prompt_tokens", "completion_tokens")
     if "choices" not in data:
         yield from tokens.resource(data)
+
+
+def _counting(suffix: str, body: Body) -> dict[str, object]:
+    options, is_stream = body.get("stream_options"), suffix.endswith("/completions") and body.get("stream") is True
+    asks = options is None or (isinstance(options, dict) and "include_usage" not in options)
+    return {COUNT: True} if is_stream and asks else {}
 
 
 def _is_text(suffix: str) -> bool:
@@ -192,6 +200,7 @@ DIALECT = Dialect(
     read_calls=_read_calls,
     order=_ChatOrder,
     terminal=frozenset({"[DONE]", "finish"}),
+    counting=_counting,
     is_text=_is_text,
     holds_answer=_holds_answer,
     has_shape=lambda data: "choices" in data,

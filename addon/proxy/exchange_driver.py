@@ -24,7 +24,6 @@ from ..answer.sse import EventBuffer
 from ..credential_places import PROTOCOL_KEYS, KeyHeaders
 from ..exchange import Exchange
 from ..frozen import dataclass
-from ..returned_stamps import without_stamp
 from ..router import Router
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Head, Reaction
@@ -96,7 +95,8 @@ class ExchangeDriver:
         self.recheck = asyncio.Event()  # a request that waits should ask the router again, or its client left
         self.closed = False
         self.heard_at = 0.0  # when the upstream of a WebSocket last sent something
-        self.takes_off = False  # the present answer repeats our id in a place that the client is not to see
+        # takes out of the present answer, whole events or a body, what the client is not to see
+        self.takes_off: Callable[[bytes], bytes] | None = None
         self.streamed_copy = bytearray()  # of a streamed answer, for the flow
         self.copy_is_partial = False
         self.streaming = False
@@ -197,15 +197,15 @@ class ExchangeDriver:
 
     def client_response(self, response: http.Response) -> http.Response:
         """Return the head that the client gets in place of *response*, the flow's own."""
-        content = response.raw_content if self.takes_off and not self.streaming else None
-        if content and "content-length" in response.headers and (taken := len(content) - len(without_stamp(content))):
+        content = response.raw_content if not self.streaming else None
+        if content and "content-length" in response.headers and (left := len(self.client_body(content))) < len(content):
             response = response.copy()
-            response.headers["content-length"] = str(len(content) - taken)
+            response.headers["content-length"] = str(left)
         return response
 
     def client_body(self, content: bytes) -> bytes:
         """Return what the client gets in place of *content*, the body of the flow or a chunk of the answer."""
-        return without_stamp(content) if self.takes_off else content
+        return self.takes_off(content) if self.takes_off else content
 
     def deliver(self, data: bytes) -> bytes:
         """Return what the client gets of a chunk now; what is kept back comes with a later chunk, or as the `rest`."""

@@ -28,7 +28,6 @@ from ..destinations import NOT_OURS
 from ..exchange import Exchange
 from ..media_types import is_json, media_type
 from ..replacement import replacement
-from ..returned_stamps import repeats_stamp
 from ..router import Router
 from ..values import header_names
 from ..values.decision import Refusal, Wait
@@ -455,12 +454,13 @@ class Patchbay:
             self._deliver(flow.response, driver)
 
     def _deliver(self, response: http.Response, driver: ExchangeDriver) -> None:
-        lease, exchange, config = driver.lease, driver.exchange, self._router().config
-        driver.takes_off = bool(lease and exchange and repeats_stamp(lease.account.provider, exchange.request))
+        config = self._router().config
+        driver.takes_off = response_head.taken_off(driver)
         fields = response_head.for_client(response, driver)
         if response_head.streams(fields, response.status_code, driver):
             response.stream = driver.streaming = True
-            driver.takes_off = driver.takes_off and b"content-encoding" not in fields
+            if b"content-encoding" in fields:
+                driver.takes_off = None
             if driver.takes_off:  # an event, or a body that is none, is held back until it is whole
                 driver.event_buffer = EventBuffer(config.limits.body)
                 fields.drop(b"content-length".__eq__)

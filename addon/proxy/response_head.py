@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mitmproxy import http
 
 from .. import answer_urls
 from ..media_types import EVENTS, is_json, media_type
+from ..returned_stamps import repeats_stamp, without_stamp
+from ..unasked_counts import without_count
 from ..values import header_names
+from ..values.account import COUNT
 from ..values.decision import session_name
 from .exchange_driver import ExchangeDriver
 from .header_fields import HeaderFields
@@ -40,6 +45,15 @@ def for_client(response: http.Response, driver: ExchangeDriver) -> HeaderFields:
         fields.add(_SESSION_ID, driver.lease.session_id.encode())
     driver.rewrite_head(fields, response.status_code)
     return fields
+
+
+def taken_off(driver: ExchangeDriver) -> Callable[[bytes], bytes] | None:
+    """Return what takes out of the answer what is there for our sake; None where there is nothing."""
+    if driver.lease is None or driver.exchange is None:
+        return None
+    if repeats_stamp(driver.lease.account.provider, driver.exchange.request):
+        return without_stamp
+    return without_count if COUNT in driver.lease.edit.body else None
 
 
 def streams(fields: HeaderFields, status: int, driver: ExchangeDriver) -> bool:

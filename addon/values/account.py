@@ -43,6 +43,7 @@ class Stamp:
 # The place of the request id at a provider that repeats the metadata of a request in its answer: added to what the
 # client sends there, and taken out of the answer again.
 METADATA = "metadata.pb"
+COUNT = "stream_options.include_usage"  # asks for the count of tokens at the end of a chat's stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,70 @@ def test_beside_other_cache_options_of_the_client_s_ours_is_added_and_theirs_sta
     assert json.loads(second.body) == body | {
         "prompt_cache_options": {"mode": "explicit", "comparison_response_id": first.answer_id}
     }
+
+
+class Chat:
+    """One conversation in streams of OpenAI chat whose client asks for no count."""
+
+    def __init__(self, running: Proxy, name: str) -> None:
+        self._url, self.name = f"{running.url}/v1/chat/completions", name
+        self._turns: list[dict[str, Any]] = []
+
+    def turn(self, text: str, **more: Any) -> list[dict[str, Any]]:
+        """Return the chunks of the answer to *text*."""
+        self._turns.append({"role": "user", "content": text})
+        body = {"model": "sim-large", "messages": self._turns, "stream": True, **more}
+        headers = {"authorization": "Bearer sk-client-of-attest", "x-session-id": self.name, "x-told": text[:7]}
+        answer = httpx.post(self._url, json=body, headers=headers, timeout=60, trust_env=False)
+        data = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
+        assert data.pop() == "[DONE]"
+        chunks = [json.loads(each) for each in data]
+        said = "".join(each["choices"][0]["delta"].get("content") or "" for each in chunks if each["choices"])
+        self._turns.append({"role": "assistant", "content": said})
+        return chunks
+
+
+def test_the_count_of_a_streamed_chat_is_asked_for_and_only_who_asked_sees_it(
+    tmp_path: Path, silent: Simulator
+) -> None:
+    with attesting(silent, tmp_path, "openai") as running:
+        mine, theirs = Chat(running, "mine"), Chat(running, "theirs")
+        assert all(chunk["choices"] for chunk in mine.turn("unasked"))
+        assert [chunk["usage"]["total_tokens"] > 0 for chunk in theirs.turn(
+            "asked", stream_options={"include_usage": True}
+        ) if not chunk["choices"]] == [True]  # fmt: skip
+        assert eventually(lambda: len(lines(running)) == 2)
+        told = lines(running)
+
+    assert all(line["tokens"] for line in told), told
+    options = [json.loads(record.body).get("stream_options") for record in silent.truth.requests]
+    assert options == [{"include_usage": True}] * 2
+
+
+def test_exchanged_streams_of_a_chat_are_suspected_at_once_by_their_counts(tmp_path: Path, silent: Simulator) -> None:
+    with attesting(silent, tmp_path, "openai") as running:
+        for number in range(32):
+            Chat(running, f"warm {number}").turn(f"a question of {number} " * (number + 1))
+        silent.fault("swap", {"timeout": 20}, when=lambda record: record.header("x-told") == "swapped")
+        with ThreadPoolExecutor(2) as pool:
+            pair = [pool.submit(Chat(running, f"n {size}").turn, "swapped " + "and said " * size) for size in (10, 900)]
+            assert all(chunk["choices"] for each in pair for chunk in each.result())
+        assert eventually(lambda: len(lines(running)) == 34)
+        found = {line["exchange"]: line for line in lines(running)[-2:]}
+
+    assert all("prompt-length" in {each["detector"] for each in line["findings"]} for line in found.values()), found
+    assert {line["victim"] for line in found.values()} == found.keys()
+
+
+def test_a_chat_s_upstream_that_refuses_to_be_asked_is_asked_without_it(tmp_path: Path, silent: Simulator) -> None:
+    with attesting(silent, tmp_path, "openai") as running:
+        silent.fault(
+            "status",
+            {"status": 400, "message": "Unrecognized request argument supplied: stream_options"},
+            when=lambda record: b"stream_options" in record.body,
+        )
+        chat = Chat(running, "mine")
+        assert all(chunk["choices"] for text in ("first", "second") for chunk in chat.turn(text))
+
+    asked = [b"stream_options" in record.body for record in silent.truth.requests]
+    assert asked == [True, False, False]

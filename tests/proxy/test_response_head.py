@@ -26,7 +26,7 @@ def driver(
         "lease": SimpleNamespace(request_id="pb1-x", account=SimpleNamespace(id="one"), session_id=session_id),
         "exchange": SimpleNamespace(refusal=refusal, stream=stream, identity=Identity(affinity)),
         "target": SimpleNamespace(endpoint=SimpleNamespace(kind=kind)),
-        "takes_off": False,
+        "takes_off": None,
         "rewrite_head": lambda fields, status: fields.put(b"x-rewritten", b"%d" % status),
     }
     return SimpleNamespace(**members | more)

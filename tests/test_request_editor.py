@@ -821,3 +821,11 @@ def test_codex_own_backend_is_not_asked() -> None:
     served(of, messages(), 0, *claude(FIRST_ID))
 
     assert asks(edited(of, messages())) == {}
+
+
+def test_a_client_that_names_an_answer_in_the_first_turn_that_we_know_is_compared_with_that() -> None:
+    of = router(attesting("a"))
+    exchange = opened(of, messages(diagnostics={"previous_message_id": "msg_of_the_client_00000000"}))
+    lease, stamps, _ = of.editor.edit(exchange, routed(of, exchange), 0.0)
+
+    assert (asks(lease), stamps.compared) == ({}, None)  # None: as the request says

@@ -25,7 +25,7 @@ from patchbay.settings.settings import CrosstalkSettings, JournalSettings
 from patchbay.values.decision import Amendment, Decision, Finding, Outcome
 from patchbay.values.http import Headers
 
-from ..test_router import answer, good, opened, request, routed, router
+from ..test_router import answer, bad, good, opened, request, routed, router
 
 KEY = bytes(32)
 
@@ -106,6 +106,7 @@ def test_what_happens_to_an_account_is_a_line_of_the_journal(bench: Bench, tmp_p
     rests, back, disabled = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()]
     why = {"models": ["m"], "cause": "rate", "reason": "rate limited (429)", "until": 610.0, "retry_after": 600.0}
     kind = {"event_type": "account_change", "account": "one"}
+    assert list(rests)[:3] == ["time", "event_type", "change"]
     assert rests == kind | why | {"time": 10.0, "change": "rests", "conversations": 3, "move": True}
     assert back == kind | why | {"time": 50.0, "change": "back", "rested_seconds": 40.0, "because": "woken by a user"}
     assert disabled == kind | {"time": 51.0, "account": "two", "change": "disabled", "because": "by the settings"}
@@ -141,15 +142,17 @@ def test_the_failure_of_an_account_is_told(bench: Bench, kind: Any, failures: in
 
 
 def test_evidence_of_an_incident_is_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[str] = []
-    monkeypatch.setattr(bench.incidents, "record", lambda flow, exchange, decision: kept.append(decision.exchange))
+    kept: list[tuple[HTTPFlow, str, str]] = []
+    monkeypatch.setattr(
+        bench.incidents, "record", lambda flow, exchange, decision: kept.append((flow, exchange.id, decision.exchange))
+    )
     first, second = bench.exchange(), bench.exchange()
     bench.log.opened(bench.flow, first)
     assert bench.incidents.flow_of(first.id) is bench.flow
     bench.close(first)
     bench.log.message_closed(bench.flow, second, bench.router.close(second, "", 1.0))
 
-    assert kept == [first.id, second.id]
+    assert kept == [(bench.flow, each.id, each.id) for each in (first, second)]
 
 
 def test_what_is_demoted_is_logged_with_the_next_exchange(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -218,3 +221,33 @@ def test_without_a_journal_a_changed_verdict_is_on_the_flow_all_the_same(bench: 
 
     assert bench.flow.metadata["patchbay.amends"] == [heard[0].encoded()]
     assert heard[0].encoded()["time"] == 7.0  # the line of a journal takes none of it away
+
+
+def test_each_end_is_shown_and_counted(bench: Bench) -> None:
+    exchange, message = bench.exchange(), bench.exchange()
+    bench.close(exchange)
+    decision = bench.router.close(message, "", 1.0, status=200)
+    bench.log.message_closed(bench.flow, message, decision)
+
+    assert [each.exchange for each in bench.shown] == [exchange.id, message.id]
+    assert bench.sessions.totals().exchanges == 2
+    assert decision.account in bench.flow.comment and message.identity.affinity[:8] in bench.flow.comment
+
+
+def test_an_account_failed_though_another_served(bench: Bench) -> None:
+    exchange = opened(bench.router, request(x_session_id="s"))
+    routed(bench.router, exchange)
+    answer(bench.router, exchange, *bad(503))
+    routed(bench.router, exchange)
+    answer(bench.router, exchange, *good())
+    bench.close(exchange)
+
+    assert [attempt.outcome and attempt.outcome.kind for attempt in exchange.attempts] == ["overload", "ok"]
+    assert bench.failures == 1
+
+
+def test_what_differed_on_the_wire_is_on_the_flow(bench: Bench) -> None:
+    exchange = bench.exchange()
+    bench.close(exchange, placed_fields=None)
+
+    assert "X-Request-ID" in bench.flow.metadata["patchbay.edits"]["headers"]

@@ -126,8 +126,8 @@ _INTRODUCTION = (
     " next part, with token counts of a real tokenizer. Two, six or twelve are under way at once; in one round of ten"
     " two or three answers are exchanged. *Compares*: the provider compares each turn with the one before, as Anthropic"
     " and OpenAI do. *By the next turn*: of the answers after which the conversation had one. A stream of OpenAI chat"
-    " counts tokens where the client asks for it (`stream_options`), or Patchbay does (`attest: true`). *Victims*: those"
-    " named rightly, of those named."
+    " counts tokens where the client asks for it (`stream_options`), or Patchbay does (`attest: true`)."
+    " *Victims*: those named rightly, of those named."
 )
 
 

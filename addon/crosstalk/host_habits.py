@@ -214,6 +214,14 @@ class HostHabits:
         if habit.accused and not habit.demoted and self._is_habit(rule, habit):
             self._change(host, rule, habit, now, demoted=True)
 
+    def unexplained(self, host: str, rule: str, now: float) -> None:
+        """Note that nothing explains a break of *rule* that was said to be explained: it counts in full."""
+        habit = self._habit(host, rule)
+        habit.score += 0.5
+        habit.accused = True
+        if not habit.demoted and self._is_habit(rule, habit):
+            self._change(host, rule, habit, now, demoted=True)
+
     def shown(self) -> dict[str, dict[str, Standing]]:
         """Return host → rule → standing, for display."""
         found: dict[str, dict[str, Standing]] = {}

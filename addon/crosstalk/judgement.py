@@ -47,7 +47,7 @@ class Judgement:
 
     def add(self, finding: Finding) -> bool:
         """Add *finding*, unless too many are known, or the same one; return whether it was added."""
-        key = (finding.detector, finding.where, finding.received)
+        key = key_of(finding)
         known = self.findings.get(key)
         if known is None and len(self.findings) >= FINDINGS:
             return False
@@ -56,6 +56,11 @@ class Judgement:
         self.findings[key] = finding
         self._verdict = None
         return True
+
+
+def key_of(finding: Finding) -> tuple[str, str, str]:
+    """Return what tells one finding from another about the same answer."""
+    return finding.detector, finding.where, finding.received
 
 
 def _is_more(finding: Finding, known: Finding) -> bool:
@@ -126,6 +131,12 @@ class LateFindings:
             return False
         self._amend(judgement, by, now)
         return True
+
+    def withdrawn(self, exchange: str, finding: Finding, by: str, now: float) -> None:
+        """Take *finding* about the answer to *exchange* back: the answer to *by* shows that it was none."""
+        judgement = self._judged.get(exchange)
+        if judgement is not None and judgement.findings.pop(key_of(finding), None) is not None:
+            self._amend(judgement, by, now)
 
     def attested(self, exchange: str, by: str, now: float) -> None:
         """Note that the answer to *by* says that *exchange* received its own answer."""

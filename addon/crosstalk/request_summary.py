@@ -24,6 +24,7 @@ _LOOKED_AT = 65_536  # bytes of a history's end, for the beginning of its last t
 # Members near the beginning of a turn, or of a part; within a text, their quotes are escaped. They may end one too.
 _BEGINNINGS = (b'"role"', b'"type"')
 _ENDING = re.compile(rb'(?:,\s*"cache_control"\s*:\s*\{[^{}]*+\}|,\s*"role"\s*:\s*"\w+"|[\]}\s])*+\Z')
+_SIGNATURE = re.compile(rb'"signature"\s*:\s*"([^"\\]+)"')  # within a text, the quotes are escaped
 _OF_ENDING = 160  # bytes in which it lies
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -104,6 +105,12 @@ class RequestSummary:
                 signature = found.get("signature") or found.get("data")
                 if isinstance(signature, str):
                     yield message, signature
+
+    @property
+    def last_signature(self) -> str:
+        """The signature of the last reasoning in the history, as far as is looked; empty where there is none."""
+        found = _SIGNATURE.findall(bytes(memoryview(self.history)[-_LOOKED_AT:]))
+        return found[-1].decode("utf-8", "replace") if found else ""
 
     @property
     def tail(self) -> Words:

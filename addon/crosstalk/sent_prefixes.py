@@ -19,7 +19,7 @@ from ..values.decision import Finding
 from .request_summary import RequestSummary
 
 _KNOWN = 10_000  # answers
-_NAMELESS = 64  # findings
+_TOLD = 64  # findings
 BESIDE = 16  # concurrent exchanges of one answer
 _RECEIVERS = 4  # of one answer
 _SHARED = 256  # characters of an id that other instances are told of
@@ -67,10 +67,12 @@ class SentPrefixes:
     def __init__(self) -> None:
         self._by_answer: BoundedMap[tuple[str, str], tuple[Answered, ...]] = BoundedMap(_KNOWN)
         self._by_exchange: BoundedMap[str, Answered] = BoundedMap(_KNOWN)
-        # by exchange: findings without a victim
-        self.nameless: BoundedMap[str, tuple[Finding, Answered]] = BoundedMap(_NAMELESS)
+        # by exchange: what was found, of which request, and whether it counts without another exchange to explain it
+        self.told: BoundedMap[str, tuple[Finding, Answered, bool]] = BoundedMap(_TOLD)
         # (exchange, detector) that suspected it for no other's sake → others that may be suspected for its sake
         self.first: BoundedMap[tuple[str, str], int] = BoundedMap(_KNOWN)
+        # exchanges whose answer's reasoning was said to be another conversation's
+        self.bound_elsewhere: BoundedMap[str, None] = BoundedMap(_KNOWN)
         self._last: BoundedMap[tuple[str, str], str] = BoundedMap(_KNOWN)
         self._by_seal: BoundedMap[bytes, Answered] = BoundedMap(_KNOWN)
         self._hosts: BoundedMap[str, None] = BoundedMap(_KNOWN)  # that compare

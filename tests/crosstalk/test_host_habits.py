@@ -653,3 +653,21 @@ def test_the_least_recently_used_rule_is_evicted() -> None:
     assert found.standing(HOST, "model 0").kept == 2
     assert found.standing(HOST, "model 1") == Standing()
     assert found.standing(HOST, "model 2").kept == 1
+
+
+def test_breaks_that_nothing_explains_after_all_make_one_in_eight_a_habit() -> None:
+    """Explained, the same breaks would never add up: the sum falls by more between them than they add."""
+    shown = []
+    for unexplained in (False, True):
+        habits = HostHabits()
+        for number in range(400):
+            if number % 8 == 7:
+                habits.broke(HOST, "next-turn", number, explained=True, misdelivery=True)
+                if unexplained:
+                    habits.unexplained(HOST, "next-turn", number)
+            else:
+                habits.kept(HOST, "next-turn", number)
+        habits.broke(HOST, "next-turn", 400.0, explained=True, misdelivery=True)
+        shown.append(habits.standing(HOST, "next-turn").demoted)
+
+    assert shown == [False, True]

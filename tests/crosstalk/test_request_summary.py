@@ -13,6 +13,8 @@ from patchbay.crosstalk import words
 from patchbay.crosstalk.request_summary import RequestSummary
 from patchbay.values.http import Endpoint
 
+from .detectors.contexts import request
+
 HISTORY = {
     "openai_chat": "messages", "openai_responses": "input", "anthropic": "messages", "gemini": "contents",
 }  # fmt: skip
@@ -312,3 +314,16 @@ def test_the_words_of_the_end_outlive_the_body() -> None:
     other.forget_body()
     assert (kept.tail, other.tail) == (told, told)
     assert (kept.size, kept.history, kept.quotes("umbrella")) == (0, b"", False)
+
+
+@pytest.mark.parametrize(("content", "signature"), [
+    ([{"type": "thinking", "thinking": "t", "signature": "one"}], "one"),
+    ([{"type": "thinking", "signature": "one"}, {"type": "thinking", "signature": "two"}], "two"),
+    ([{"type": "text", "text": '"signature":"quoted"'}], ""),
+    ("plain", ""),
+])  # fmt: skip
+def test_the_last_signature_is_found_and_no_quoted_one(content: Any, signature: str) -> None:
+    messages = [{"role": "assistant", "content": content}, {"role": "user", "content": "go on"}]
+
+    assert request("anthropic", "m", messages=messages).last_signature == signature
+    assert request("anthropic", "m").last_signature == ""

@@ -70,7 +70,7 @@ DETECTORS: dict[str, Detector] = {
     "answer-length": Detector(lengths.answer, frozenset({"usage", "over"}), doubts=_COUNTS),
     "words": Detector(words.foreign, frozenset({"text", "calls", "over"})),
     "next-turn": Detector(attested.compared, frozenset({"id", "compared", "over"})),
-    "binding": Detector(attested.bound, frozenset({"token", "bound"})),
+    "binding": Detector(attested.bound, frozenset({"token", "bound", "over"})),
     "results": Detector(provenance.results, frozenset({"over"}), doubts=("tool-call",)),
 }
 # `Watch` gives a detector facts of its kinds only; none reads `loose`, which bounds the reach of an echo, see `verdict`

@@ -21,6 +21,7 @@ from .finding import finding
 
 FAMILY = "attestation"
 _WITH_IT = 2  # answers that were exchanged with one
+_MORE = Entry("unknown")  # stands for the exchanges beside one that are not kept
 _SEALS = 64  # signatures of one answer
 UNCHANGED = "unchanged"  # the value of a fact `compared`: the provider found no difference; else the part that differs
 
@@ -51,7 +52,7 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
             if request.adds:
                 return
             memory.late.attested(prior.entry.exchange, ctx.entry.exchange, now)
-            _name_victims(ctx, prior.entry, now)
+            _attested(ctx, prior.entry, now)
         elif repeats(request, prior.prefix, "" if value == request.history_name else value, ctx.mint.keyed):
             _about(ctx, prior, Fact(fact.kind, f"another {value}", fact.where), "next-turn", now)
     yield from ()
@@ -69,7 +70,11 @@ def _turn_before(ctx: DetectorContext, received: Iterable[Answered]) -> Answered
 
 
 def bound(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
-    """The provider says that reasoning in the history was made in another conversation, and ours has not changed."""
+    """
+    The provider says that reasoning in the history was made in another conversation, and ours has not changed.
+
+    A host keeps the rule where it answers to reasoning of its own and says nothing of the kind.
+    """
     memory, request = ctx.memory, ctx.request
     if memory is None or request is None or not ctx.record.generation:
         return
@@ -77,10 +82,19 @@ def bound(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         if fact.where == "signature" and ctx.status < 400 and ctx.compared_id is not None and len(ctx.seals) < _SEALS:
             ctx.seals.append(_seal(ctx, str(fact.value)))
         return
+    if fact.kind == "over":
+        last = request.last_signature if ctx.compared_id and 0 < ctx.status < 400 else ""
+        if last and memory.sent.sealed(_seal(ctx, last)) is not None:
+            ctx.kept.add("binding")
+        return
     for message, signature in request.signatures(fact.value):
         prior = memory.sent.sealed(_seal(ctx, signature))
-        if prior is not None and repeats(request, prior.prefix, "", ctx.mint.keyed, messages=message):
+        if prior is None or prior.entry.exchange in memory.sent.bound_elsewhere:
+            continue  # a block stays in the history, and is told of again at each turn
+        if repeats(request, prior.prefix, "", ctx.mint.keyed, messages=message):
+            memory.sent.bound_elsewhere[prior.entry.exchange] = None
             _about(ctx, prior, Fact(fact.kind, "reasoning of another conversation", fact.where), "binding", now)
+    ctx.broken.add("binding")  # not kept either, where our own history has changed
     yield from ()
 
 
@@ -91,21 +105,22 @@ def _seal(ctx: DetectorContext, signature: str) -> bytes:
 def _about(ctx: DetectorContext, prior: Answered, fact: Fact, detector: str, now: float) -> None:
     """Report about the answer to *prior* that the provider gave it to another request."""
     prior = _with_others(ctx, prior)
-    mine, victim = prior.entry, _victim(ctx, prior)
+    mine, left = prior.entry, _left(ctx, prior)
+    victim = left[0] if len(left) == 1 and left[0] is not _MORE else None
     found = f"{mine.request_id} → {victim.request_id}" if victim else ""
     # of answers that were exchanged, the next turns come in a row, and break the rule together
-    standing = ctx.broke(detector, now, found=found, explained=bool(prior.beside), misdelivery=True)
+    standing = ctx.broke(detector, now, found=found, explained=bool(left), misdelivery=True)
     if standing.void or ctx.memory is None:
         return
-    sent = ctx.memory.sent
+    sent, firm = ctx.memory.sent, standing.suspects(RUN_STRONG)
     explained = victim is not None and standing.seldom_broken and not standing.doubted
-    if alone := explained or standing.suspects(RUN_STRONG):
+    if alone := explained or firm:
         sent.first[mine.exchange, detector] = _WITH_IT
     counts = alone or _is_mixed_up_with_another(sent, prior, detector)
     told = finding(detector, FAMILY, "strong" if counts else "weak", fact, "the answer to our request", victim)
     ctx.late(mine, told, now)
-    if victim is None and counts:
-        sent.nameless[mine.exchange] = told, prior
+    if left:
+        sent.told[mine.exchange] = told, prior, firm
 
 
 def _with_others(ctx: DetectorContext, prior: Answered) -> Answered:
@@ -127,24 +142,34 @@ def _is_mixed_up_with_another(sent: SentPrefixes, prior: Answered, detector: str
     return False
 
 
-def _name_victims(ctx: DetectorContext, owner: Entry, now: float) -> None:
-    """Name the victims of what was reported before, now that *owner* is known to have received its own answer."""
+def _attested(ctx: DetectorContext, owner: Entry, now: float) -> None:
+    """
+    Name the victims of what was reported before, now that *owner* is known to have received its own answer.
+
+    Where everybody did, nothing was exchanged: only a *firm* suspicion stays, which no other exchange explained.
+    """
     if ctx.memory is None:
         return
     sent = ctx.memory.sent
-    for exchange, (told, prior) in list(sent.nameless.items()):
+    for exchange, (told, prior, firm) in list(sent.told.items()):
         if owner.exchange not in [each.exchange for each in prior.beside]:
             continue
-        if (victim := _victim(ctx, prior)) is not None:
+        left = _left(ctx, prior)
+        victim = left[0] if len(left) == 1 and left[0] is not _MORE else None
+        if told.strength == "strong" and (firm if not left else victim):
             place = Fact("", told.received, told.where)
-            ctx.late(prior.entry, finding(told.detector, FAMILY, told.strength, place, told.expected, victim), now)
-            sent.nameless.pop(exchange, None)
+            ctx.late(prior.entry, finding(told.detector, FAMILY, "strong", place, told.expected, victim), now)
+        if not left:
+            sent.told.pop(exchange, None)
+            ctx.memory.habits.unexplained(ctx.record.host, told.detector, now)
+            if not firm:
+                ctx.memory.late.withdrawn(exchange, told, ctx.entry.exchange, now)
 
 
-def _victim(ctx: DetectorContext, prior: Answered) -> Entry | None:
-    """Return the one exchange under way with *prior* that is not known to have received its own answer."""
-    left = [each for each in prior.beside if not _is_attested(ctx, each)]
-    return left[0] if len(left) == 1 and len(prior.beside) < BESIDE else None  # with more, not all are known
+def _left(ctx: DetectorContext, prior: Answered) -> list[Entry]:
+    """Return the exchanges under way with *prior* that are not known to have received their own answer."""
+    more = [_MORE] if len(prior.beside) >= BESIDE else []
+    return [each for each in prior.beside if not _is_attested(ctx, each)] + more
 
 
 def _is_attested(ctx: DetectorContext, entry: Entry) -> bool:

@@ -10,6 +10,7 @@ from patchbay.crosstalk.judgement import LateReport
 from patchbay.crosstalk.sent_prefixes import BESIDE
 from patchbay.frozen import replace
 from patchbay.ledger import Entry
+from patchbay.crosstalk.host_habits import RUN_AFTER_BREAK
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Verdict
 
@@ -298,3 +299,97 @@ def test_a_turn_follows_one_of_its_thread_though_its_history_is_another() -> Non
     answered(world, later, "msg_next_0000000000", Fact("compared", "unchanged", "body diagnostics"))
 
     assert first.verdict().kind == "clean"
+
+
+def thought(seal: str) -> list[dict[str, Any]]:
+    block = {"type": "thinking", "thinking": "", "signature": seal}
+    return [{"role": "assistant", "content": [block]}, user("go on")]
+
+
+def sealed(world: World, name: str, seal: str, answer: str) -> Line:
+    line = asked(world, name)
+    answered(world, line, answer, Fact("token", seal, "signature"))
+    return line
+
+
+BOUND = Fact("bound", ((1, 0),), "body input_transformations")
+
+
+def test_a_host_keeps_the_rule_where_it_is_given_reasoning_of_its_own_and_says_nothing_of_it() -> None:
+    world = known(0)
+    for number, seal in enumerate(["seal-0", "seal-1", "never-seen", ""]):
+        if number < 2:
+            sealed(world, f"n {number}", seal, f"msg_a{number:019}")
+        turns = thought(seal) if seal else said("yes")
+        later = asked(world, f"n {number}", *turns, previous=f"msg_a{number:019}")
+        answered(world, later, f"msg_b{number:019}")
+
+    standing = world.memory.habits.standing("http://host", "binding")
+    assert (standing.kept, standing.broken) == (2, 0)
+
+
+def test_a_block_that_stays_in_the_history_breaks_the_rule_once() -> None:
+    world = known(0)
+    for number in range(9):
+        sealed(world, f"n {number}", f"seal-{number}", f"msg_a{number:019}")
+        answered(
+            world, asked(world, f"n {number}", *thought(f"seal-{number}"), previous=f"msg_a{number:019}"), f"m{number}"
+        )
+    one = sealed(world, "one", "sealed-by-two", "msg_of_two_00000000")
+    for number in range(4):
+        later = asked(world, "one", *thought("sealed-by-two"), *said("yes") * number, previous="msg_of_two_00000000")
+        answered(world, later, f"msg_c{number:019}", BOUND)
+
+    standing = world.memory.habits.standing("http://host", "binding")
+    assert (standing.kept, standing.broken) == (9, 1)
+    assert one.verdict().kind == "suspect"
+
+
+def test_reasoning_that_the_client_s_own_edits_unbind_is_no_break_and_keeps_nothing() -> None:
+    world = known(0)
+    one = sealed(world, "one", "seal", "msg_of_one_00000000")
+    later = world.send(
+        messages=[user("edited"), *thought("seal")],
+        system=SYSTEM,
+        diagnostics={"previous_message_id": "msg_of_one_00000000"},
+    )
+    answered(world, later, "msg_next_0000000000", BOUND)
+
+    standing = world.memory.habits.standing("http://host", "binding")
+    assert (standing.kept, standing.broken, one.verdict().findings) == (0, 0, ())
+
+
+def test_a_suspicion_is_withdrawn_where_all_that_were_under_way_received_their_own() -> None:
+    world = known(12)
+    asked(world, "doubted")
+    one, two = asked(world, "one"), asked(world, "two")
+    broken = world.lines[-3]
+    for line, answer in ((broken, "0"), (one, "1"), (two, "2")):
+        answered(world, line, f"msg_first_{answer}_000000")
+    kinds = []
+    # the first break counts by itself, since the host never found a difference before
+    for name, answer, what in (
+        ("doubted", "0", "messages"), ("one", "1", "unchanged"), ("two", "2", "unchanged"),
+    ):  # fmt: skip
+        later = asked(world, name, *said("yes"), previous=f"msg_first_{answer}_000000")
+        answered(world, later, f"msg_next_{answer}_0000000", Fact("compared", what, "body diagnostics"))
+        kinds.append((broken.verdict().kind, broken.verdict().victim))
+    assert kinds == [("suspect", "unknown"), ("suspect", f"x{two.number}"), ("suspect", "unknown")]
+
+    for number in range(RUN_AFTER_BREAK):  # until it is not in doubt, though not in the run that it needs
+        line = asked(world, f"w {number}")
+        answered(world, line, f"msg_w{number:019}")
+    three, four = asked(world, "three"), asked(world, "four")
+    answered(world, three, "msg_first_3_000000")
+    answered(world, four, "msg_first_4_000000")
+    kinds = []
+    for name, answer, what in (("three", "3", "messages"), ("four", "4", "unchanged")):
+        later = asked(world, name, *said("yes"), previous=f"msg_first_{answer}_000000")
+        answered(world, later, f"msg_next_{answer}_0000000", Fact("compared", what, "body diagnostics"))
+        kinds.append(three.verdict().kind)
+    changes = world.memory.late.amendments(f"x{world.lines[-1].number}")
+
+    assert kinds == ["suspect", "unverifiable"]
+    assert [(each.exchange, each.was, each.verdict) for each in changes] == [
+        (f"x{four.number}", "unverifiable", "clean"), (f"x{three.number}", "suspect", "unverifiable"),
+    ]  # fmt: skip

@@ -18,7 +18,8 @@ from typing import Any
 from patchbay.values.decision import Verdict
 
 from ..simulator.diagnosis import Care, Diagnoses
-from ..simulator.reply import Reply, Usage, prompt_tokens, tokens
+from ..simulator.manners import Manners
+from ..simulator.reply import Reply, Usage, mint, prompt_tokens, tokens
 from .routed import Routed
 from .world import Line, World
 
@@ -44,6 +45,7 @@ class Talk:
     instructions: str
     random: Random
     turns: list[tuple[str, str]] = field(default_factory=list)  # role and text
+    seals: dict[int, str] = field(default_factory=dict)  # of the reasoning in a turn
     at: int = 0
     previous: str = ""  # the id of the answer that it got last
     lines: list[Line] = field(default_factory=list)
@@ -82,10 +84,13 @@ class Conversations(World):
     Conversations at one host, some of them under way at once.
 
     *diagnoses* compares their turns; None: the host never does. *project*: all of them are about one text. *counts*: a
-    client of OpenAI chat asks for the count of tokens in a stream.
+    client of OpenAI chat asks for the count of tokens in a stream. *thinks*: Anthropic's answers have sealed reasoning.
+    *manners*: what the host tells of its counts, and whose metadata it repeats.
     """
 
     diagnoses: Diagnoses | None = None
+    manners = Manners()
+    thinks = False
     project = False
     counts = True
     _number = 0
@@ -107,7 +112,10 @@ class Conversations(World):
         said = talk.piece(6.5, 0.9)
         usage = Usage(prompt=sum(prompt_tokens(line.reply.asked.turns)), completion=tokens(said))
         told = self.diagnoses.told(line.reply.asked, "a") if self.diagnoses else {}
-        line.reply = replace(line.reply, text=said, usage=usage, tool=None, told=told)
+        usage = self.manners.usage(usage, line.reply.asked)
+        asked, _ = self.manners.metadata(line.reply.asked, line.number)
+        sealed = mint("sealed-", f"{line.number} {said}", 60) if self.thinks else ""
+        line.reply = replace(line.reply, asked=asked, text=said, usage=usage, tool=None, told=told, sealed=sealed)
         line.own = self.wire(line)
         self.becomes(line, line.reply)
         talk.lines.append(line)
@@ -117,10 +125,12 @@ class Conversations(World):
         """Let *reply* be the right answer to *line*."""
         line.reply = reply
         if self.diagnoses:
-            self.diagnoses.keep(reply.answer_id, "a", reply.asked)
+            self.diagnoses.keep(reply.answer_id, "a", reply.asked, reply.sealed)
 
     def heard(self, talk: Talk, line: Line) -> None:
         """Let *talk* go on with the answer of *line*, whosever it is."""
+        if line.reply.sealed:
+            talk.seals[len(talk.turns)] = line.reply.sealed
         talk.turns.append(("assistant", line.reply.text))
         talk.previous = line.reply.answer_id
 
@@ -130,7 +140,10 @@ class Conversations(World):
         return {**named, **limit, **asks}
 
     def _members_of(self, talk: Talk) -> dict[str, Any]:
-        messages = [{"role": role, "content": text} for role, text in talk.turns]
+        messages = [
+            {"role": role, "content": _thought(talk.seals[at], text) if at in talk.seals else text}
+            for at, (role, text) in enumerate(talk.turns)
+        ]
         match self.dialect:
             case "anthropic":
                 asks: dict[str, Any] = {"diagnostics": {"previous_message_id": talk.previous or None}}
@@ -148,11 +161,24 @@ class Conversations(World):
                 return {"messages": [{"role": "system", "content": talk.instructions}, *messages], **counted}
 
 
+def _thought(seal: str, text: str) -> list[dict[str, Any]]:
+    return [{"type": "thinking", "thinking": "", "signature": seal}, {"type": "text", "text": text}]
+
+
 class Talks(Conversations):
     """The same without a router. *care* is how well the host compares turns; None: never."""
 
-    def __init__(self, dialect: str, stream: bool, seed: int, care: Care | None = None, *, counts: bool = True) -> None:
-        super().__init__("none", dialect, stream, seed)
+    def __init__(
+        self,
+        dialect: str,
+        stream: bool,
+        seed: int,
+        care: Care | None = None,
+        *,
+        counts: bool = True,
+        depth: str = "none",
+    ) -> None:
+        super().__init__(depth, dialect, stream, seed)
         self.counts = counts
         self.diagnoses = Diagnoses(care) if care else None
 

@@ -15,6 +15,8 @@ from .asking import Asked, Turn, objects
 
 # `wrong`: it always finds a difference; `sloppy`: at each eighth request; `late`: it has never compared yet
 Care = Literal["right", "sloppy", "wrong", "late"]
+# `wrong`: all reasoning is said to be another conversation's; `sloppy`: that of each eighth; `missing`: none ever is
+Binds = Literal["right", "sloppy", "wrong", "missing"]
 _KEPT = 10_000
 _PARTS = ("model", "system", "tools", "messages")
 _ANTHROPIC = {part: f"{part}_changed" for part in _PARTS}
@@ -24,11 +26,11 @@ _OPENAI = {"model": "model_changed", "system": "input_changed", "tools": "tools_
 class Diagnoses:
     """The prompts of all answers, by their ids, each for the account that asked; and the seals of reasoning."""
 
-    def __init__(self, care: Care = "right") -> None:
-        self.care = care
+    def __init__(self, care: Care = "right", binds: Binds = "right") -> None:
+        self.care, self.binds = care, binds
         self._asked: OrderedDict[tuple[str, str], Asked] = OrderedDict()
         self._seals: OrderedDict[str, tuple[Turn, ...]] = OrderedDict()
-        self._made = 0
+        self._made = self._looked = 0
 
     def keep(self, answer: str, account: str, asked: Asked, seal: str = "") -> None:
         """Remember that *answer*, with reasoning under *seal*, was given to *asked*."""
@@ -82,12 +84,16 @@ class Diagnoses:
 
     def _transformations(self, asked: Asked) -> Mapping[str, Any]:
         """Tell of reasoning that was made in another conversation: it is left out of the prompt."""
+        if self.binds == "missing":
+            return {}
+        self._looked += 1
+        lie = self.binds == "wrong" or (self.binds == "sloppy" and self._looked % 8 == 0)
         found: list[dict[str, str]] = []
         messages = objects(asked.document.get("messages"))
         for at, message in enumerate(messages):
             for place, block in enumerate(objects(message.get("content"))):
                 made = self._seals.get(str(block.get("signature"))) if block.get("type") == "thinking" else None
-                if made is not None and not _begins(made, asked.turns):
+                if made is not None and (lie or not _begins(made, asked.turns)):
                     path = f"messages.{at}.content.{place}"
                     found.append({"type": "thinking_dropped", "path": path, "reason": "prefix_binding_mismatch"})
         return {"input_transformations": found} if found else {}

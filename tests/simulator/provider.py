@@ -23,10 +23,11 @@ from . import echo, render, resources, seals
 from .asking import Asked, Mistake, Turn
 from .cache import PromptCache
 from .control import control
-from .diagnosis import Care, Diagnoses
+from .diagnosis import Binds, Care, Diagnoses
 from .dialects import DIALECTS
 from .exchange import Exchange, Incoming
 from .keys import credentials
+from .manners import Counts, Manners, Repeats
 from .play import Play, Stage
 from .reply import Reply, Usage, call, completion_tokens, mint, speak
 from .responses_store import ResponsesStore, Stored
@@ -49,8 +50,9 @@ class Setup:
     *keys*: credential → account. Without *require_key* any or no key will do, and an unknown key is an account by its
     own name. *serves*: the models an account may use, where that is limited. *rejects*: members of a body that are an
     error, as strict providers have it. *every*: whether `request_id` stands in every event of a stream or in the first.
-    *care*: how well it compares a request with the one before. *records* is how many requests the truth holds; *bodies*
-    whether with their bodies, which may be large.
+    *care*: how well it compares a request with the one before, *binds*: how well it knows whose reasoning it is,
+    *counts*: how it counts tokens, *repeats*: which metadata it gives back. *records* is how many requests the truth
+    holds; *bodies* whether with their bodies, which may be large.
     """
 
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -65,6 +67,9 @@ class Setup:
     cache_ttl: float = 300.0
     cache_least: int = 0
     care: Care = "right"
+    binds: Binds = "right"
+    counts: Counts = "right"
+    repeats: Repeats = "right"
     records: int = 100_000
     bodies: bool = True
     clock: Callable[[], float] = time.time
@@ -83,7 +88,8 @@ class Provider:
         self.cache = PromptCache(setup.cache_ttl, setup.cache_least)
         self.stored = ResponsesStore()
         self.things = Things()
-        self.diagnoses = Diagnoses(setup.care)
+        self.diagnoses = Diagnoses(setup.care, setup.binds)
+        self.manners = Manners(setup.counts, setup.repeats)
 
     async def __call__(self, exchange: Exchange) -> None:
         path, _ = split(exchange.incoming.target)
@@ -117,6 +123,7 @@ class Provider:
         self.stored.clear()
         self.things.clear()
         self.diagnoses.clear()
+        self.manners.clear()
 
     async def _answer(self, play: Play, exchange: Exchange) -> None:
         for rule in self.rules.striking(play.record):
@@ -240,13 +247,14 @@ class Provider:
         text, stop = speak(asked, self.setup.words)
         tool = call(asked, dialect.TOOL_ID, seed)
         prompt, cached, written = self.cache.serve(record.account, asked.model, asked.turns, now)
-        usage = Usage(prompt, cached, written, completion_tokens(text, tool))
+        usage = self.manners.usage(Usage(prompt, cached, written, completion_tokens(text, tool)), asked)
         minted = mint(dialect.ANSWER_ID, seed + "answer", 29 if asked.dialect == "chat" else 23)
         identity = echo.answer_id(play.echo, play.incoming, play.document, minted)
         item = mint("fc_" if tool else "msg_", seed + "item", 40)
         sealed = seals.seal(record.account, seed) if seals.wanted(asked.document) else ""
         told = self.diagnoses.told(asked, record.account)
-        reply = Reply(asked, identity, item, asked.model, text, int(now), usage, tool, stop, sealed, play.echoed())
+        said, record.metadata_of = self.manners.metadata(asked, record.seq)
+        reply = Reply(said, identity, item, asked.model, text, int(now), usage, tool, stop, sealed, play.echoed())
         reply = replace(reply, told=told)
         self.diagnoses.keep(identity, record.account, asked, sealed)
         _write_down(record, reply)

@@ -14,7 +14,8 @@ class Record:
     One request and what became of it.
 
     *head_of*, *body_of* and *text_of* are the numbers of the requests whose head, body and words were delivered here;
-    all three are the request's own unless a fault changed them. *sent_digest* is the SHA-256 of the body's bytes.
+    *metadata_of* of that whose metadata were; all are the request's own unless a fault changed them, or the provider's
+    manners. *sent_digest* is the SHA-256 of the body's bytes.
     *ended*: complete | reset | closed | open | cancelled
     (the client went away) | broken | bug: … | empty while it runs.
     """
@@ -48,6 +49,7 @@ class Record:
     head_of: int = 0
     body_of: int = 0
     text_of: int = 0
+    metadata_of: int = 0
     faults: list[str] = field(default_factory=list)
     sent_digest: str = ""
     ended: str = ""
@@ -56,7 +58,7 @@ class Record:
     @property
     def is_victim(self) -> bool:
         """Whether something was delivered here that belongs to another request."""
-        return {self.head_of, self.body_of, self.text_of} != {self.seq}
+        return {self.head_of, self.body_of, self.text_of, self.metadata_of} != {self.seq}
 
     def end(self, how: str) -> None:
         """Say how the answer ends."""
@@ -93,7 +95,7 @@ class Truth:
 
     def add(self, record: Record) -> None:
         """Remember *record*, whose number `number` has given."""
-        record.head_of = record.body_of = record.text_of = record.seq
+        record.head_of = record.body_of = record.text_of = record.metadata_of = record.seq
         self._records.append(record)
 
     def victims(self) -> list[Record]:

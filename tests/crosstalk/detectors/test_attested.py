@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from patchbay.crosstalk.host_habits import RUN_AFTER_BREAK
 from patchbay.crosstalk.judgement import LateReport
 from patchbay.crosstalk.sent_prefixes import BESIDE
 from patchbay.frozen import replace
 from patchbay.ledger import Entry
-from patchbay.crosstalk.host_habits import RUN_AFTER_BREAK
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Verdict
 

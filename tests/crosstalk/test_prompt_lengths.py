@@ -142,3 +142,22 @@ def test_requests_of_no_conversation_make_none_forgotten_and_are_none_themselves
     assert lengths.expected(FIRST).tolerance == pytest.approx(80 + 0.6 * lengths.expected(FIRST).tokens)
     lengths.learn(replace(FIRST, adds=True), 500)
     assert lengths.expected(replace(FIRST, adds=True)) == Expected(per_byte=lengths.expected(talk).per_byte)
+
+
+def test_what_later_turns_added_weighs_more_too() -> None:
+    lengths, talk = learned(), Prompt("h", "m", "t", 4000)
+    for size, tokens in ((4000, 1000), (5000, 1500), (6000, 1600)):
+        lengths.learn(replace(talk, size=size), tokens)
+
+    ratio = (500 * 0.98 + 100) / (1000 * 0.98 + 1000)
+    assert lengths.expected(replace(talk, size=7000)).tokens == pytest.approx(1600 + 1000 * ratio, rel=1e-9)
+
+
+def test_an_answer_that_had_far_more_characters_for_each_token_allows_more() -> None:
+    lengths = PromptLengths()
+    for _ in range(8):
+        lengths.learn_answer("h", "m", 400, 100)
+    lengths.learn_answer("h", "m", 1200, 100)
+
+    usual = (400 * sum(0.98**n for n in range(1, 9)) + 1200) / (100 * sum(0.98**n for n in range(9)))
+    assert lengths.expected(FIRST).per_token == pytest.approx(12 * 12 / usual)

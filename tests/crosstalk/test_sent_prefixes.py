@@ -55,6 +55,7 @@ def repeated(later: RequestSummary, earlier: RequestSummary, name: str = "", **m
         ([USER], [{"role": "user", "content": [part("a")]}, SAID], True),
         ([{"role": "user", "content": [part("a", cache_control=MARK)]}], [USER, SAID], True),
         ([{"role": "user", "content": [part("a", cache_control=None)]}], [USER, SAID], True),
+        ([{"role": "user", "content": [part("a", prompt_cache_breakpoint={})]}], [USER, SAID], True),
         ([{"role": "user", "content": [part("a"), part("b")]}], [USER, SAID], False),
         ([{"role": "user", "content": 'a"}'}], [{"role": "user", "content": [part('a"}')]}, SAID], True),
         ([{"role": "user", "content": '"cache_control":null'}], [{"role": "user", "content": ""}, SAID], False),
@@ -198,8 +199,9 @@ def test_what_is_noted_here_is_told_to_others_once_and_what_they_told_is_not() -
     sent.note("h", "before", answered("x0"))
     sent.watch()
     sent.note("h", "msg_1", answered("x1"))
-    sent.note("h", "m" * (sent_prefixes._SHARED + 1), answered("x2"))
+    sent.note("h", "m" * 257, answered("x2"))
+    sent.note("h", "m" * 256, answered("x4"))
     sent.adopt("h", "msg_3", answered("x3"))
 
-    assert sent.changes() == [("h", "msg_1", answered("x1"))]
+    assert sent.changes() == [("h", "msg_1", answered("x1")), ("h", "m" * 256, answered("x4"))]
     assert sent.changes() == []

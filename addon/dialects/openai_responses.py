@@ -14,6 +14,7 @@ from ..body import Body
 from ..values.answer import Fact
 from ..values.decision import Refusal
 from ..values.http import Endpoint, ModelSource
+from ..visible_text import visible
 from . import errors, openai, openai_responses_transcript, tokens
 from .dialect import Dialect, Keeps
 from .order import SHOWN, StreamOrder, disorder, shown
@@ -152,7 +153,8 @@ def _settings_of(data: Body | Mapping[str, Any]) -> dict[str, str]:
             found[name] = blake3(value.encode("utf-8", "surrogatepass")).hexdigest(16)
     metadata = data.get("metadata")
     if isinstance(metadata, dict):
-        found |= {f"metadata.{name}": str(value) for name, value in list(metadata.items())[:32] if value is not None}
+        said = ((name, value) for name, value in list(metadata.items())[:32] if value is not None)
+        found |= {f"metadata.{visible(name)}": str(value) for name, value in said}
     tools = [str(tool.get("name") or "") for tool in tokens.dicts(data.get("tools")) if tool.get("type") == "function"]
     if any(tools):
         found["tools"] = blake3("\0".join(sorted(tools)).encode("utf-8", "surrogatepass")).hexdigest(16)

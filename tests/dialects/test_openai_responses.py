@@ -46,6 +46,7 @@ def test_instructions_metadata_and_tools_are_compared() -> None:
     assert found.keys() == {"instructions", "metadata.k", "tools"}
     assert found["tools"] == settings({"tools": tools[::-1]})["tools"] != settings({"tools": tools[:1]})["tools"]
     assert found["instructions"] != settings({"instructions": "Be kind!"})["instructions"]
+    assert settings({"metadata": {"\ud800\x1b[1m": "x"}}) == {"metadata.\\ud800\\x1b[1m": "x"}
     assert len(settings({"metadata": {str(number): "x" for number in range(40)}})) == 32
 
 

@@ -23,6 +23,7 @@ FAMILY = "attestation"
 _WITH_IT = 2  # answers that were exchanged with one
 _MORE = Entry("unknown")  # stands for the exchanges beside one that are not kept
 _SEALS = 64  # signatures of one answer
+_LONGEST = 512  # characters of an answer's id
 UNCHANGED = "unchanged"  # the value of a fact `compared`: the provider found no difference; else the part that differs
 
 
@@ -37,7 +38,8 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if memory is None or request is None or not ctx.record.generation:
         return
     if fact.kind == "id":
-        ctx.answer_id = ctx.answer_id or value
+        nameable = len(value) <= _LONGEST and value.isprintable()  # later requests, and records, hold it
+        ctx.answer_id = ctx.answer_id or (value if nameable else "")
     elif fact.kind == "over":
         may_be_named = ctx.compared_id is not None or memory.sent.is_compared_at(ctx.record.host)
         prefix = prefix_of(request, ctx.mint.keyed) if may_be_named and ctx.answer_id and 0 < ctx.status < 400 else None

@@ -393,3 +393,14 @@ def test_a_suspicion_is_withdrawn_where_all_that_were_under_way_received_their_o
     assert [(each.exchange, each.was, each.verdict) for each in changes] == [
         (f"x{four.number}", "unverifiable", "clean"), (f"x{three.number}", "suspect", "unverifiable"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "kept"), [
+    ("msg_" + "x" * 508, True), ("msg_" + "x" * 509, False), ("\ud800", False), ("a\nb", False),
+])  # fmt: skip
+def test_an_id_that_no_request_should_hold_names_no_answer(answer: str, kept: bool) -> None:
+    world = known()
+    world.thread = "thread"
+    answered(world, asked(world, "one"), answer)
+
+    assert world.memory.sent.last("a", "thread") == (answer if kept else "")

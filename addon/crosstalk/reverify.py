@@ -109,11 +109,13 @@ def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
         changed |= {change.exchange: change for change in memory.late.amendments(runs[number].stored.exchange)}
     recorded = _recorded_changes([run.stored for run in runs])
     apart, later = _missing_others(runs)
+    untold = {run.stored.exchange for run in runs if not run.is_replayed}
     judged: list[Judged] = []
     for number, run in enumerate(runs):
         told = recorded.get(run.stored.exchange)
         is_amended = run.stored.exchange in changed or bool(told)
-        is_later = number in later or (bool(later) and is_amended)
+        is_untold = run.stored.exchange not in changed and (told or {}).get("by") in untold
+        is_later = number in later or (bool(later) and is_amended) or is_untold
         verdict = run.verdict(told or {}, apart=number in apart, later=is_later)
         judged.append(Judged(run.stored, verdict, changed.get(run.stored.exchange), told))
     return judged
@@ -181,6 +183,11 @@ class _Run:
         self._records = [each for each in found if isinstance(each, AttemptRecord)]
         self._partial = stored.ours or bool(self._unreadable)
         self._status = stored.head.status if stored.head else 0
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether all that came is stored: of several attempts, only the last one's answer is."""
+        return not self._partial and len(self.stored.attempts) == 1
 
     @property
     def moments(self) -> Iterator[Moment]:

@@ -179,6 +179,23 @@ def test_a_verdict_is_not_compared_where_what_changed_it_is_not_stored(kept: lis
         assert each.agrees
 
 
+@pytest.mark.parametrize("way", ["an answer of ours instead", "another attempt's answer"])
+def test_what_an_answer_said_that_no_client_got_stays_said(way: str) -> None:
+    told = attested()
+    stored = told.stored()
+    at = next(at for at, each in enumerate(stored) if each.amends)
+    if way == "an answer of ours instead":
+        stored[at] = replace(stored[at], ours=True)
+    else:
+        again = {**stored[at].attempts[-1], "request_id": "again", "seen": []}
+        stored[at] = replace(stored[at], attempts=(*stored[at].attempts, again), answer=b"", head=None)
+
+    judged = {each.stored.exchange: each for each in judge(stored, told.world.mint)}
+    found = judged[str(stored[at].amends[0]["exchange"])]
+    assert found.agrees
+    assert (found.verdict.kind, found.change) == ("clean", None)
+
+
 def test_where_another_that_was_under_way_is_not_stored_the_recorded_verdict_stands() -> None:
     world = Talks("anthropic", False, 5)
     mixed = [told.line for told in run(world, 24, 3, lambda number: "swap" if number == 22 else "") if told.of]

@@ -829,3 +829,14 @@ def test_a_client_that_names_an_answer_in_the_first_turn_that_we_know_is_compare
     lease, stamps, _ = of.editor.edit(exchange, routed(of, exchange), 0.0)
 
     assert (asks(lease), stamps.compared) == ({}, None)  # None: as the request says
+
+
+def test_an_account_whose_provider_is_not_asked_gets_the_request_as_the_client_sent_it() -> None:
+    of = router(attesting("a"), account("b"))
+    exchange = opened(of, replace(messages(), headers=Headers([("x-session-id", "s"), ("x-patchbay-account", "a")])))
+    assert asks(routed(of, exchange)) == {"diagnostics": {"previous_message_id": None}}
+    other = opened(of, replace(messages(), headers=Headers([("x-session-id", "s"), ("x-patchbay-account", "b")])))
+    other.attempts = exchange.attempts
+    lease, stamps, _ = of.editor.edit(exchange, routed(of, other), 0.0)
+
+    assert (lease.account.id, asks(lease), lease.body, stamps.compared) == ("b", {}, None, None)

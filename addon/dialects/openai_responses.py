@@ -80,7 +80,7 @@ def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
 def _holds_answer(suffix: str, data: dict[str, Any]) -> bool:
     # an answer that is finished may hold no output (`generate: false`); its status says so
     output, status = data.get("output"), data.get("status")
-    return bool(tokens.dicts(output)) or status in _UNDER_WAY or (output == [] and isinstance(status, str))
+    return bool(tokens.dicts(output)) or (isinstance(status, str) and (output == [] or status in _UNDER_WAY))
 
 
 def _with_head(error: Fact, data: dict[str, Any]) -> Fact:

@@ -284,3 +284,18 @@ def test_a_response_and_its_events_have_its_shape(data: dict[str, Any], has: boo
 @pytest.mark.parametrize("raw", [None, b"", b"[]", b'{"model": "m"}', b'{"input": "text"}'])
 def test_a_body_without_items_stays_as_it_is(raw: bytes | None) -> None:
     assert RESPONSES.without_sealed(Body(raw), lambda sealed: False) == (raw or b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "holds"),
+    [
+        ({"status": "queued"}, True),
+        ({"status": "completed", "output": []}, True),
+        ({"status": "completed"}, False),
+        ({"status": {}, "output": []}, False),
+        ({"status": ["queued"]}, False),
+        ({"status": None, "output": [{}]}, True),
+    ],
+)
+def test_an_answer_has_output_or_a_status_that_says_why_not(data: dict[str, Any], holds: bool) -> None:
+    assert RESPONSES.holds_answer("/responses", data) is holds

@@ -8,7 +8,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import RUN_FORM_PROOF, RUN_STRONG
-from .finding import FindingStrength, finding
+from .finding import FindingStrength, finding, shown
 
 FAMILY = "state"
 _PROOFS = frozenset({"two-starts", "alternates"})  # two answers in one stream
@@ -30,7 +30,7 @@ def disorder(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
             ctx.kept |= _KEPT
         return
     rule = f"disorder {fact.where}"
-    ctx.broke(rule, now, found=str(fact.value), misdelivery=fact.where in _PROOFS | _MUTUAL)
+    ctx.broke(rule, now, found=shown(str(fact.value)), misdelivery=fact.where in _PROOFS | _MUTUAL)
     if not ctx.void(rule):
         yield finding("disorder", FAMILY, _strength(ctx, fact, rule), fact, "one answer in one stream")
 
@@ -43,7 +43,7 @@ def _strength(ctx: DetectorContext, fact: Fact, rule: str) -> FindingStrength:
     if fact.where not in _PROOFS:
         if fact.where not in _MUTUAL:
             return "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
-        mirrored = ctx.standing(rule).mirrors(RUN_STRONG, str(fact.value), ctx.entry.at)
+        mirrored = ctx.standing(rule).mirrors(RUN_STRONG, shown(str(fact.value)), ctx.entry.at)
         return "strong" if mirrored or ctx.suspects(rule, RUN_STRONG) else "weak"
     if ctx.stands(rule, RUN_FORM_PROOF):
         return "proof"

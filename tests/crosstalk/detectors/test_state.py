@@ -14,7 +14,7 @@ from patchbay.crosstalk.request_summary import RequestSummary
 from patchbay.values.answer import Fact
 
 from ..world import World
-from .contexts import AT, beside, broken, context, found as found_in, request
+from .contexts import AT, HOST, beside, broken, context, found as found_in, request
 from .test_habits import over, strengths
 
 RULES = (
@@ -157,3 +157,11 @@ def test_errors_and_fetched_answers_have_any_order(status: int, generation: bool
     assert disorder(ctx, "unopened") == (["weak"] if finds else [])
     found_in(ctx, "disorder", Fact("over"))
     assert bool(ctx.kept) is finds
+
+
+def test_what_is_remembered_of_a_break_can_be_stored() -> None:
+    ctx = context(STREAM)
+    disorder(ctx, "unopened", "\ud800\x00")
+
+    assert ctx.memory is not None
+    assert ctx.memory.habits.standing(HOST, "disorder unopened").last == "\\ud800\\x00"

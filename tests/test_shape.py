@@ -12,7 +12,7 @@ from statistics import median, quantiles
 
 ADDON = Path(__file__).parent.parent / "addon"
 FILES = sorted(ADDON.rglob("*.py"))
-LINES = 46_900
+LINES = 46_950
 FILE_LINES, FUNCTION_LINES = 600, 50
 
 ROLES = {"logger", "DIALECT", "FAMILY", "TRANSCRIPT"}  # what every module of a kind has

@@ -411,7 +411,9 @@ def test_each_kind_of_record_as_it_is_stored() -> None:
     assert found["leak"] == Record("leak", "victim", '["receiver",false,"e718a2c4"]', 2, 3602.0)
     assert found["woken"] == Record("woken", "nobody", "well", 3, 603.0)
     assert found["switched"] == Record("switched", "b", "off", 3, 3 + 315_360_000)
-    value = '["x","pb1-x","a","aff","t",1500,"ZA==","dw==",[{"model":"bQ=="},2,"cA=="],[["y","pb1-y","s"]],["cw=="]]'
+    value = (
+        '["x","pb1-x","a","aff","t",1500,"ZA==","dw==",[{"model":"bQ=="},2,"cA==",{},[]],[["y","pb1-y","s"]],["cw=="]]'
+    )
     assert found["answered"] == Record("answered", '["h","msg_1"]', value, 5.5, 3605.5)
     value = '{"detector":"words","family":"words","strength":"strong","where":"w","expected":"e",'
     value += '"received":"r","victim":"v"}'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -89,6 +89,22 @@ class RequestSummary:
     def compared_id(self) -> str | None:
         """The id of the answer whose request the provider compares with this one; None where it compares none."""
         return self._dialect.compared_id(self._body)
+
+    @property
+    def continued_id(self) -> str | None:
+        """The id of the answer whose conversation the provider keeps and goes on with; empty: it is to keep this."""
+        return self._dialect.continued_id(self._body)
+
+    def differing(self, error: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the members that, *error* says, are not those of the conversation that it goes on with."""
+        return self._dialect.differing(error)
+
+    def fields(self) -> Iterator[tuple[str, bytes]]:
+        """Yield name and JSON text of the members beside the history that a kept conversation may hold."""
+        if self.continued_id is not None:
+            for name in self._body.names():
+                if name not in (self.history_name, "thread"):
+                    yield name, self.model.encode() if name == "model" else self._body.slice(name)
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Yield name and JSON text of the members that a provider compares, beside the history."""

@@ -22,6 +22,7 @@ _KNOWN = 10_000  # answers
 _TOLD = 64  # findings
 BESIDE = 16  # concurrent exchanges of one answer
 _RECEIVERS = 4  # of one answer
+_RUNS = 256  # turns of a conversation that the provider keeps
 _SHARED = 256  # characters of an id that other instances are told of
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 # Marks of a cache move from turn to turn, and are no part of a prompt. Within a text, their quotes would be escaped.
@@ -38,11 +39,18 @@ _ROLE = msgspec.json.Decoder(_Message)
 
 
 class Prefix(msgspec.Struct, frozen=True, array_like=True):
-    """*parts*: member beside the history → digest; *messages* of the history, and the *digest* of them all."""
+    """
+    *parts*: member beside the history → digest; *messages* of the history, and the *digest* of them all.
+
+    Of a conversation that the provider keeps, *fields* are its other members, and *runs* the numbers of messages that
+    were sent at each turn: between two of them is an answer, which nobody sends.
+    """
 
     parts: dict[str, bytes]
     messages: int
     digest: bytes
+    fields: dict[str, bytes] = {}
+    runs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +137,30 @@ class SentPrefixes:
         return self._by_seal.get(seal)
 
 
-def prefix_of(request: RequestSummary, keyed: Keyed) -> Prefix | None:
-    """Return what *request* holds; None where its history cannot be read."""
+def prefix_of(request: RequestSummary, keyed: Keyed, before: Prefix | None = None) -> Prefix | None:
+    """
+    Return what *request* holds; None where its history cannot be read.
+
+    *before* is that of the turn before, where the provider has the earlier turns; without it, the history is unknown.
+    """
     messages = _messages(request)
     if messages is None:
         return None
-    return Prefix(_parts(request, keyed), len(messages), _digest_of_all(messages, keyed))
+    parts, fields = _parts(request, keyed), {name: keyed(_plain(raw)) for name, raw in request.fields()}
+    if not request.adds:
+        return Prefix(parts, len(messages), _digest_of_all(messages, keyed), fields)
+    if before is None or not before.digest or len(before.runs) >= _RUNS:
+        return Prefix(parts, 0, b"", fields)
+    parts |= {name: digest for name, digest in before.parts.items() if name not in fields}
+    runs = (*(before.runs or (before.messages,)), len(messages))
+    digest = _digest_of_all(messages, keyed, before.digest)
+    return Prefix(parts, before.messages + 1 + len(messages), digest, before.fields | fields, runs)
+
+
+def resends(request: RequestSummary, prefix: Prefix, name: str, keyed: Keyed) -> bool:
+    """Whether *request* has the member *name* as the conversation of *prefix* has it."""
+    sent = dict(request.fields())
+    return name in sent and keyed(_plain(sent[name])) == prefix.fields.get(name)
 
 
 def repeats(request: RequestSummary, prefix: Prefix, part: str, keyed: Keyed, *, messages: int | None = None) -> bool:
@@ -152,7 +178,11 @@ def repeats(request: RequestSummary, prefix: Prefix, part: str, keyed: Keyed, *,
     known = _messages(request) or []
     if prefix.messages >= len(known) or messages not in (None, prefix.messages) or _goes_on(known, prefix.messages):
         return False
-    return parts == prefix.parts and _digest_of_all(known[: prefix.messages], keyed) == prefix.digest
+    at, digest = 0, b""
+    for run in prefix.runs or (prefix.messages,):
+        digest = _digest_of_all(known[at : at + run], keyed, digest)
+        at += run + 1
+    return parts == prefix.parts and digest == prefix.digest
 
 
 def _parts(request: RequestSummary, keyed: Keyed) -> dict[str, bytes]:
@@ -178,8 +208,8 @@ def _messages(request: RequestSummary) -> list[msgspec.Raw] | None:
         return None
 
 
-def _digest_of_all(messages: Sequence[msgspec.Raw], keyed: Keyed) -> bytes:
-    return keyed(b"".join(keyed(_plain(bytes(each))) for each in messages))
+def _digest_of_all(messages: Sequence[msgspec.Raw], keyed: Keyed, before: bytes = b"") -> bytes:
+    return keyed(before + b"".join(keyed(_plain(bytes(each))) for each in messages))
 
 
 def _plain(raw: bytes) -> bytes:

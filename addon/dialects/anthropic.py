@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -49,6 +49,7 @@ _THINKING = ("thinking", "redacted_thinking")
 _CHANGES = {
     "model_changed": "model", "system_changed": "system", "tools_changed": "tools", "messages_changed": "messages",
 }  # fmt: skip
+_DIFFERING = re.compile(r"differing field\(s\):\s*(\w+(?:\s*,\s*\w+)*)")
 _PLACE = re.compile(r"messages\.(\d{1,6})\.content\.(\d{1,6})")
 
 _OUTCOME_RULES = (
@@ -187,9 +188,16 @@ def _binding(changes: list[Any]) -> Iterator[Fact]:
         yield Fact("bound", tuple((int(found[1]), int(found[2])) for found in places), "body input_transformations")
 
 
-def _adds(body: Body) -> bool:
+def _continued_id(body: Body) -> str | None:
     thread = body.get("thread")
-    return isinstance(thread, dict) and bool(thread.get("previous_message_id"))
+    return str(thread.get("previous_message_id") or "") if isinstance(thread, dict) else None
+
+
+def _differing(error: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the API names as other than what its message thread holds; Claude Code reads it so too."""
+    details = tokens.member(error["raw"], "details")
+    found = _DIFFERING.search(error["message"]) if details.get("error_code") == "thread_fingerprint_mismatch" else None
+    return tuple(re.split(r"\s*,\s*", found[1])) if found else ()
 
 
 def _compared_id(body: Body) -> str | None:
@@ -427,7 +435,9 @@ DIALECT = Dialect(
         BoundField(header="anthropic-workspace-id", accepted=True),
     ),
     without_sealed=_without_sealed,
-    adds=_adds,
+    adds=lambda body: bool(_continued_id(body)),
+    continued_id=_continued_id,
+    differing=_differing,
     compared_id=_compared_id,
     prompt_parts=("system", "tools"),
     model_mode="speed",

@@ -68,6 +68,10 @@ class Dialect:
     without_sealed: Callable[[Body, Keeps], bytes] = lambda body, keeps: body.raw or b""  # without unreadable reasoning
     settings: Callable[[Body | Mapping[str, Any]], dict[str, str]] = lambda data: {}  # that an answer repeats
     adds: Callable[[Body], bool] = lambda body: False  # the provider has the earlier turns: the body holds new ones
+    # the id of the answer whose conversation the provider keeps, and goes on with; empty: it is to keep this one
+    continued_id: Callable[[Body], str | None] = lambda body: None
+    # the members that, an error says, are not those of that conversation
+    differing: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda error: ()
     # the id of the answer whose request its provider compares with this one; empty: it asks for that without one
     compared_id: Callable[[Body], str | None] = lambda body: None
     prompt_parts: tuple[str, ...] = ()  # members beside the history that it compares

@@ -5,14 +5,18 @@ ones all the same. Each mode of the simulator is met here.
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from functools import cache
 from typing import get_args
 
 import pytest
 
-from ..simulator.diagnosis import Binds, Care, Diagnoses
+from ..simulator.diagnosis import Binds, Care, Diagnoses, Threads as ThreadManners
+from ..simulator.errors import error as error_of
 from ..simulator.manners import Counts, Manners, Repeats
 from .talks import Talks, Told, run
+from .world import Line, Wire, World
 
 AT_ONCE, ROUNDS, KNOWN = 4, 44, 12
 FOUND = ("suspect", "crosstalk")
@@ -118,3 +122,71 @@ def test_metadata_prove_each_exchange_whose_own_come_back_in_any_case(repeats: s
     assert {each.later.kind for each in wrong} == {"crosstalk"}
     if repeats != "first":
         assert all(each.of and each.later.victim == f"x{each.of.number}" for each in wrong)
+
+
+class Threaded(World):
+    """Conversations in message threads, two under way at once, with two models; a refused turn is sent again whole."""
+
+    def __init__(self, threads: str) -> None:
+        super().__init__("none", "anthropic", False, 1)
+        self.diagnoses = Diagnoses("right", "missing", threads)  # type: ignore[arg-type]
+
+    def turn(self, name: str, at: int, previous: str, model: str) -> Line:
+        self.thread = name
+        new: list[dict[str, str]] = [{"role": "user", "content": f"turn {at} of {name}"}]
+        if not previous:
+            return self._create(name, at, model)
+        thread = {"type": "continue", "previous_message_id": previous}
+        line = self.send(messages=new, thread=thread, model=model)
+        names = self.diagnoses.differing(line.document, "a")
+        if not names:
+            return line
+        said = f"This thread cannot be continued: differing field(s): {', '.join(names)}."
+        error = error_of("anthropic", "request", said, code="thread_fingerprint_mismatch")
+        self.deliver(line, Wire((("Content-Type", "application/json"),), (json.dumps(error).encode(),), 0), status=400)
+        return self._create(name, at, model)
+
+    def _create(self, name: str, at: int, model: str) -> Line:
+        turns = [
+            {"role": role, "content": f"turn {n} of {name}"} for n in range(at + 1) for role in ("user", "assistant")
+        ]
+        return self.send(messages=turns[:-1], thread={"type": "create"}, model=model)
+
+    def end(self, line: Line, wire: Line) -> None:
+        self.diagnoses.keep(line.reply.answer_id, "a", line.reply.asked)
+        self.deliver(line, wire.own)
+        line.watch.judgement.told = line.verdict()
+
+
+def in_threads(threads: str, swap: bool, conversations: int = 24) -> tuple[Threaded, list[Line]]:
+    """Let conversations have four turns each; return the lines that got one another's answers."""
+    world, wrong = Threaded(threads), []
+    for number in range(conversations):
+        names, models = (f"{number} a", f"{number} b"), ("sim-large", "sim-small")
+        previous = ["", ""]
+        for at in range(4):
+            lines = [world.turn(name, at, *each) for name, *each in zip(names, previous, models, strict=True)]
+            for line in lines:
+                line.reply = replace(line.reply, model="sim-large")  # else the model gives it away
+                line.own = world.wire(line)
+            mixed = swap and number % 8 == 7 and at == 1
+            for line, other in zip(lines, reversed(lines) if mixed else lines, strict=True):
+                world.end(line, other)
+            wrong += lines if mixed else []
+            previous = [each.reply.answer_id for each in (reversed(lines) if mixed else lines)]
+    return world, wrong
+
+
+@pytest.mark.parametrize("threads", get_args(ThreadManners))
+def test_threads_that_are_refused_rightly_show_a_swap_and_those_that_are_not_prove_nothing(threads: str) -> None:
+    world, _ = in_threads(threads, swap=False, conversations=48)
+    kinds = [line.verdict().kind for line in world.lines]
+    assert "crosstalk" not in kinds
+    assert kinds.count("suspect") <= {"sloppy": 3}.get(threads, 0)
+    assert "suspect" not in kinds[len(kinds) // 2 :]
+
+    world, wrong = in_threads(threads, swap=True)
+    found = [line for line in wrong if line.verdict().kind in FOUND]
+    assert len(wrong) == 6
+    assert len(found) == (6 if threads == "right" else 0)  # nothing else tells such short turns apart
+    assert not [line for line in world.lines if line not in wrong and line.verdict().kind == "crosstalk"]

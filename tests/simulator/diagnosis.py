@@ -17,6 +17,9 @@ from .asking import Asked, Turn, objects
 Care = Literal["right", "sloppy", "wrong", "late"]
 # `wrong`: all reasoning is said to be another conversation's; `sloppy`: that of each eighth; `missing`: none ever is
 Binds = Literal["right", "sloppy", "wrong", "missing"]
+# `wrong`: a thread always has other members; `sloppy`: at each eighth request; `missing`: it goes on with any
+Threads = Literal["right", "sloppy", "wrong", "missing"]
+FIXED = ("model", "system", "tools", "tool_choice", "thinking", "output_config")  # members of a thread
 _KEPT = 10_000
 _PARTS = ("model", "system", "tools", "messages")
 _ANTHROPIC = {part: f"{part}_changed" for part in _PARTS}
@@ -26,8 +29,10 @@ _OPENAI = {"model": "model_changed", "system": "input_changed", "tools": "tools_
 class Diagnoses:
     """The prompts of all answers, by their ids, each for the account that asked; and the seals of reasoning."""
 
-    def __init__(self, care: Care = "right", binds: Binds = "right") -> None:
-        self.care, self.binds = care, binds
+    def __init__(self, care: Care = "right", binds: Binds = "right", threads: Threads = "right") -> None:
+        self.care, self.binds, self.threads = care, binds, threads
+        self._fixed: OrderedDict[tuple[str, str], Mapping[str, Any]] = OrderedDict()
+        self._went_on = 0
         self._asked: OrderedDict[tuple[str, str], Asked] = OrderedDict()
         self._seals: OrderedDict[str, tuple[Turn, ...]] = OrderedDict()
         self._made = self._looked = 0
@@ -35,9 +40,13 @@ class Diagnoses:
     def keep(self, answer: str, account: str, asked: Asked, seal: str = "") -> None:
         """Remember that *answer*, with reasoning under *seal*, was given to *asked*."""
         self._asked[account, answer] = asked
+        if isinstance(thread := asked.document.get("thread"), dict):
+            own = {name: asked.document[name] for name in FIXED if name in asked.document}
+            before = self._fixed.get((account, str(thread.get("previous_message_id"))), {})
+            self._fixed[account, answer] = {**before, **own}
         if seal:
             self._seals[seal] = asked.turns
-        for kept in (self._asked, self._seals):
+        for kept in (self._asked, self._seals, self._fixed):
             while len(kept) > _KEPT:
                 kept.popitem(last=False)
 
@@ -47,9 +56,22 @@ class Diagnoses:
             return {**self._anthropic(asked, account), **self._transformations(asked)}
         return self._openai(asked, account) if asked.dialect == "responses" else {}
 
+    def differing(self, document: Mapping[str, Any], account: str) -> list[str]:
+        """Return the members of *document*, which goes on with a thread, that are not those of the thread."""
+        thread = document.get("thread")
+        previous = str(thread.get("previous_message_id")) if isinstance(thread, dict) else ""
+        fixed = self._fixed.get((account, previous))
+        if fixed is None or self.threads == "missing":
+            return []
+        self._went_on += 1
+        if self.threads == "wrong" or (self.threads == "sloppy" and self._went_on % 8 == 0):
+            return ["model"]
+        return [name for name in FIXED if name in document and document[name] != fixed.get(name)]
+
     def clear(self) -> None:
         """Forget everything."""
         self._asked.clear()
+        self._fixed.clear()
         self._seals.clear()
 
     def _anthropic(self, asked: Asked, account: str) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from . import echo, render, resources, seals
 from .asking import Asked, Mistake, Turn
 from .cache import PromptCache
 from .control import control
-from .diagnosis import Binds, Care, Diagnoses
+from .diagnosis import Binds, Care, Diagnoses, Threads
 from .dialects import DIALECTS
 from .exchange import Exchange, Incoming
 from .keys import credentials
@@ -51,6 +51,7 @@ class Setup:
     own name. *serves*: the models an account may use, where that is limited. *rejects*: members of a body that are an
     error, as strict providers have it. *every*: whether `request_id` stands in every event of a stream or in the first.
     *care*: how well it compares a request with the one before, *binds*: how well it knows whose reasoning it is,
+    *threads*: whether it goes on with a thread whose members are others,
     *counts*: how it counts tokens, *repeats*: which metadata it gives back. *records* is how many requests the truth
     holds; *bodies* whether with their bodies, which may be large.
     """
@@ -68,6 +69,7 @@ class Setup:
     cache_least: int = 0
     care: Care = "right"
     binds: Binds = "right"
+    threads: Threads = "right"
     counts: Counts = "right"
     repeats: Repeats = "right"
     records: int = 100_000
@@ -88,7 +90,7 @@ class Provider:
         self.cache = PromptCache(setup.cache_ttl, setup.cache_least)
         self.stored = ResponsesStore()
         self.things = Things()
-        self.diagnoses = Diagnoses(setup.care, setup.binds)
+        self.diagnoses = Diagnoses(setup.care, setup.binds, setup.threads)
         self.manners = Manners(setup.counts, setup.repeats)
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -232,6 +234,9 @@ class Provider:
         if stored is None:
             message = "No usable Thread state was found for `previous_message_id`."
             raise Mistake(message, "model", status=404, code="thread_not_found")
+        if differing := self.diagnoses.differing(asked.document, account):
+            message = f"This thread cannot be continued: differing field(s): {', '.join(differing)}."
+            raise Mistake(message, status=400, code="thread_fingerprint_mismatch")
         return replace(asked, turns=stored.turns + asked.turns)
 
     def _check_model(self, asked: Asked, account: str) -> None:

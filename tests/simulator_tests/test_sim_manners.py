@@ -76,3 +76,25 @@ def test_reasoning(binds: str, told: int) -> None:
             found.append("input_transformations" in answer)
 
     assert sum(found) == told
+
+
+@pytest.mark.parametrize(("threads", "changed", "refused"), [
+    ("right", False, 0), ("right", True, 9), ("wrong", False, 9), ("sloppy", False, 1), ("missing", True, 0),
+])  # fmt: skip
+def test_threads(threads: str, changed: bool, refused: int) -> None:
+    told = []
+    with (
+        simulator_thread(KEYS, threads=threads) as sim,
+        httpx.Client(base_url=sim.url, headers=HEADERS, verify=NOBODY, trust_env=False) as client,
+    ):
+        body: dict[str, Any] = {"model": "sim", "max_tokens": 9, "messages": [{"role": "user", "content": "one"}]}
+        first = client.post("/v1/messages", json={**body, "thread": {"type": "create"}, "system": "be brief"}).json()
+        asked = {**body, "thread": {"type": "continue", "previous_message_id": first["id"]}}
+        for _ in range(9):
+            answer = client.post("/v1/messages", json=asked | ({"model": "other"} if changed else {}))
+            told.append(answer.json().get("error"))
+
+    errors = [each for each in told if each]
+    assert len(errors) == refused
+    assert all(each["details"] == {"error_code": "thread_fingerprint_mismatch"} for each in errors)
+    assert all(each["message"].endswith("differing field(s): model.") for each in errors)

@@ -69,7 +69,7 @@ DETECTORS: dict[str, Detector] = {
     "cached-tokens": Detector(lengths.cached, frozenset({"usage"}), doubts=_COUNTS),
     "answer-length": Detector(lengths.answer, frozenset({"usage", "over"}), doubts=_COUNTS),
     "words": Detector(words.foreign, frozenset({"text", "calls", "over"})),
-    "next-turn": Detector(attested.compared, frozenset({"id", "compared", "over"})),
+    "next-turn": Detector(attested.compared, frozenset({"id", "compared", "error", "over"})),
     "binding": Detector(attested.bound, frozenset({"token", "bound", "over"})),
     "results": Detector(provenance.results, frozenset({"over"}), doubts=("tool-call",)),
 }

@@ -14,9 +14,10 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..attempt_record import IdOwner
 from ..detector_context import DetectorContext
-from ..host_habits import RUN_STRONG
+from ..host_habits import RUN_STRONG, detector_of
 from ..judgement import ATTESTED
-from ..sent_prefixes import BESIDE, Answered, SentPrefixes, prefix_of, repeats
+from ..request_summary import RequestSummary
+from ..sent_prefixes import BESIDE, Answered, Prefix, SentPrefixes, prefix_of, repeats, resends
 from .finding import finding
 
 FAMILY = "attestation"
@@ -24,6 +25,7 @@ _WITH_IT = 2  # answers that were exchanged with one
 _MORE = Entry("unknown")  # stands for the exchanges beside one that are not kept
 _SEALS = 64  # signatures of one answer
 _LONGEST = 512  # characters of an answer's id
+_THREAD = "next-turn thread"  # a rule
 UNCHANGED = "unchanged"  # the value of a fact `compared`: the provider found no difference; else the part that differs
 
 
@@ -37,12 +39,13 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     memory, request, value = ctx.memory, ctx.request, str(fact.value)
     if memory is None or request is None or not ctx.record.generation:
         return
-    if fact.kind == "id":
+    if fact.kind == "error":
+        _other_thread(ctx, request, fact, now)
+    elif fact.kind == "id":
         nameable = len(value) <= _LONGEST and value.isprintable()  # later requests, and records, hold it
         ctx.answer_id = ctx.answer_id or (value if nameable else "")
     elif fact.kind == "over":
-        may_be_named = ctx.compared_id is not None or memory.sent.is_compared_at(ctx.record.host)
-        prefix = prefix_of(request, ctx.mint.keyed) if may_be_named and ctx.answer_id and 0 < ctx.status < 400 else None
+        prefix = _prefix(ctx, request) if ctx.answer_id and 0 < ctx.status < 400 else None
         if prefix is not None:
             beside = {live.entry.exchange: live.entry for live in ctx.concurrent() if not ctx.asked_alike(live.entry)}
             told = Answered(ctx.entry, prefix, now, tuple(beside.values())[:BESIDE], tuple(ctx.seals))
@@ -58,6 +61,33 @@ def compared(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         elif repeats(request, prior.prefix, "" if value == request.history_name else value, ctx.mint.keyed):
             _about(ctx, prior, Fact(fact.kind, f"another {value}", fact.where), "next-turn", now)
     yield from ()
+
+
+def _other_thread(ctx: DetectorContext, request: RequestSummary, fact: Fact, now: float) -> None:
+    """Report where the provider's conversation of the named answer has other members, and ours are those we sent."""
+    names = request.differing(fact.value) if isinstance(fact.value, dict) else ()
+    prior = _continued(ctx) if names else None
+    if prior is None or set(names) & {*ctx.record.body, "metadata", "diagnostics"}:
+        return
+    if all(resends(request, prior.prefix, name, ctx.mint.keyed) for name in names):
+        told = Fact(fact.kind, f"another {', '.join(names)}", f"{fact.where} details")
+        _about(ctx, prior, told, _THREAD, now)
+
+
+def _prefix(ctx: DetectorContext, request: RequestSummary) -> Prefix | None:
+    """Return what was sent, where a later request may name its answer."""
+    named = ctx.compared_id is not None or request.continued_id is not None
+    if ctx.memory is None or not (named or ctx.memory.sent.is_compared_at(ctx.record.host)):
+        return None
+    if before := _continued(ctx):
+        ctx.kept.add(_THREAD)
+    return prefix_of(request, ctx.mint.keyed, before.prefix if before else None)
+
+
+def _continued(ctx: DetectorContext) -> Answered | None:
+    """Return the turn before ours, where the provider keeps the conversation."""
+    named = ctx.request.continued_id if ctx.request else None
+    return _turn_before(ctx, ctx.memory.sent.compared(ctx.record.host, named)) if named and ctx.memory else None
 
 
 def _turn_before(ctx: DetectorContext, received: Iterable[Answered]) -> Answered | None:
@@ -85,8 +115,7 @@ def bound(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
             ctx.seals.append(_seal(ctx, str(fact.value)))
         return
     if fact.kind == "over":
-        last = request.last_signature if ctx.compared_id and 0 < ctx.status < 400 else ""
-        if last and memory.sent.sealed(_seal(ctx, last)) is not None:
+        if ctx.compared_id and 0 < ctx.status < 400 and memory.sent.sealed(_seal(ctx, request.last_signature)):
             ctx.kept.add("binding")
         return
     for message, signature in request.signatures(fact.value):
@@ -104,24 +133,26 @@ def _seal(ctx: DetectorContext, signature: str) -> bytes:
     return ctx.mint.keyed(signature.encode("utf-8", "surrogatepass"))
 
 
-def _about(ctx: DetectorContext, prior: Answered, fact: Fact, detector: str, now: float) -> None:
-    """Report about the answer to *prior* that the provider gave it to another request."""
-    prior = _with_others(ctx, prior)
+def _about(ctx: DetectorContext, prior: Answered, fact: Fact, rule: str, now: float) -> None:
+    """Report about the answer to *prior* that the provider gave it to another request, by *rule*."""
+    prior, detector = _with_others(ctx, prior), detector_of(rule)
     mine, left = prior.entry, _left(ctx, prior)
     victim = left[0] if len(left) == 1 and left[0] is not _MORE else None
     found = f"{mine.request_id} → {victim.request_id}" if victim else ""
     # of answers that were exchanged, the next turns come in a row, and break the rule together
-    standing = ctx.broke(detector, now, found=found, explained=bool(left), misdelivery=True)
+    later = rule != _THREAD  # may show that nobody else is left
+    standing = ctx.broke(rule, now, found=found, explained=bool(left) and later, misdelivery=True)
     if standing.void or ctx.memory is None:
         return
     sent, firm = ctx.memory.sent, standing.suspects(RUN_STRONG)
-    explained = victim is not None and standing.seldom_broken and not standing.doubted
+    seldom = standing.seldom_broken and (later or not standing.broken or standing.rarely_broken)
+    explained = victim is not None and seldom and not standing.doubted
     if alone := explained or firm:
         sent.first[mine.exchange, detector] = _WITH_IT
     counts = alone or _is_mixed_up_with_another(sent, prior, detector)
     told = finding(detector, FAMILY, "strong" if counts else "weak", fact, "the answer to our request", victim)
     ctx.late(mine, told, now)
-    if left:
+    if left and later:
         sent.told[mine.exchange] = told, prior, firm
 
 

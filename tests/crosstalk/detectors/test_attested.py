@@ -404,3 +404,105 @@ def test_an_id_that_no_request_should_hold_names_no_answer(answer: str, kept: bo
     answered(world, asked(world, "one"), answer)
 
     assert world.memory.sent.last("a", "thread") == (answer if kept else "")
+
+
+def mismatch(*names: str, code: str = "thread_fingerprint_mismatch") -> Fact:
+    message = f"This thread cannot be continued: differing field(s): {', '.join(names)}. Send the stored values."
+    raw = {"type": "invalid_request_error", "message": message, "details": {"error_code": code}}
+    return Fact("error", {"code": "", "type": "invalid_request_error", "message": message, "raw": raw}, "body")
+
+
+def begun(world: World, name: str, answer: str, **members: Any) -> Line:
+    """Begin a message thread and let it have *answer*."""
+    world.thread = name
+    line = world.send(messages=[user(f"first of {name}")], thread={"type": "create"}, **members)
+    answered(world, line, answer)
+    return line
+
+
+def goes_on(world: World, name: str, previous: str, *facts: Fact, status: int = 400, **members: Any) -> Line:
+    world.thread = name
+    line = world.send(messages=[user("go on")], thread={"type": "continue", "previous_message_id": previous}, **members)
+    for fact in (Fact("id", f"msg_after_{line.number}", "body id"),) if status == 200 else facts:
+        line.watch.see(fact, status, world.now)
+    line.watch.end(world.now)
+    line.watch.judgement.told = line.verdict()
+    return line
+
+
+def in_threads(conversations: int = 9) -> World:
+    """Return a world whose host went on with so many threads."""
+    world = World("none", "anthropic", False, 1)
+    for number in range(conversations):
+        begun(world, f"w {number}", f"msg_w{number:019}")
+        goes_on(world, f"w {number}", f"msg_w{number:019}", status=200)
+    return world
+
+
+MEMBERS = {"system": SYSTEM, "output_config": {"effort": "high"}}
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+@pytest.mark.parametrize(("names", "members", "kind"), [
+    (["model"], {}, "suspect"),
+    (["output_config"], {"output_config": {"effort": "high"}}, "suspect"),
+    (["model", "output_config"], {"output_config": {"effort": "high"}}, "suspect"),
+    (["model"], {"model": "sim-small"}, "unverifiable"),  # the client changed it itself
+    (["output_config"], {"output_config": {"effort": "low"}}, "unverifiable"),
+    (["model", "output_config"], {"output_config": {"effort": "low"}}, "unverifiable"),
+    (["system"], {}, "unverifiable"),  # left to the thread
+    (["betas"], {}, "unverifiable"),  # nothing that is sent
+    (["metadata"], {"metadata": {"user_id": "u"}}, "unverifiable"),  # ours may be in it
+])  # fmt: skip
+def test_a_thread_with_other_members_than_ours_says_that_the_answer_was_another_s(
+    turns: int, names: list[str], members: dict[str, Any], kind: str
+) -> None:
+    world = in_threads()
+    line = begun(world, "one", "msg_of_two_00000000", **MEMBERS)
+    for _ in range(turns):
+        line = goes_on(world, "one", line.watch._ctx.answer_id, status=200)
+    later = goes_on(world, "one", line.watch._ctx.answer_id, mismatch(*names), **members)
+
+    assert line.verdict().kind == kind
+    assert later.verdict().kind == "unverifiable"
+
+
+@pytest.mark.parametrize(("fact", "previous"), [
+    (mismatch("model", code="thread_already_continued"), "msg_of_two_00000000"),
+    (mismatch(), "msg_of_two_00000000"),
+    (mismatch("model"), "msg_of_nobody_here"),
+    (Fact("error", {"code": "", "type": "", "message": "differing field(s): model", "raw": {}}, "body"),
+     "msg_of_two_00000000"),
+])  # fmt: skip
+def test_other_errors_of_threads_and_unknown_ones_say_nothing(fact: Fact, previous: str) -> None:
+    world = in_threads()
+    line = begun(world, "one", "msg_of_two_00000000", **MEMBERS)
+    goes_on(world, "one", previous, fact)
+
+    assert line.verdict().findings == ()
+
+
+def test_a_whole_history_after_a_thread_is_compared_with_all_that_the_thread_was_sent() -> None:
+    for edited, kind in ((False, "suspect"), (True, "unverifiable")):
+        world = known(16)
+        first = begun(world, "one", "msg_of_one_00000000", system=SYSTEM)
+        second = goes_on(world, "one", first.watch._ctx.answer_id, status=200)
+        world.thread = "one"
+        whole = [user("first of one"), *said("yes"), *said("then")]
+        whole[2] = user("edited") if edited else whole[2]
+        replayed = world.send(
+            messages=whole, system=SYSTEM, thread={"type": "create"},
+            diagnostics={"previous_message_id": second.watch._ctx.answer_id},
+        )  # fmt: skip
+        answered(world, replayed, "msg_next_0000000000", Fact("compared", "messages", "body diagnostics"))
+
+        assert (second.verdict().kind, first.verdict().kind) == (kind, "unverifiable")
+
+
+@pytest.mark.parametrize(("conversations", "kind"), [(9, "suspect"), (2, "unverifiable")])
+def test_a_host_earns_its_standing_where_it_goes_on_with_threads(conversations: int, kind: str) -> None:
+    world = in_threads(conversations)
+    line = begun(world, "one", "msg_of_two_00000000")
+    goes_on(world, "one", "msg_of_two_00000000", mismatch("model"))
+
+    assert line.verdict().kind == kind

@@ -207,3 +207,41 @@ def test_an_upstream_that_refuses_to_compare_is_asked_no_more(tmp_path: Path, si
         assert running.log.count("refuses `diagnostics`") == 1
 
     assert [len(line["attempts"]) for line in lines(running)] == [2, 1]
+
+
+def thread_turn(running: Proxy, name: str, text: str, previous: str, model: str) -> httpx.Response:
+    """Send a turn of a message thread, as the official SDK does: new messages alone once it has begun."""
+    thread = {"type": "continue", "previous_message_id": previous} if previous else {"type": "create"}
+    message = [{"role": "user", "content": f"{name}: {text}"}]
+    body = {"model": model, "max_tokens": 64, "messages": message, "thread": thread}
+    headers = {
+        "x-api-key": "sk-client-of-talks", "anthropic-version": "2023-06-01", "x-told": text,
+        "x-session-id": f"thread-session-of-{name}",
+    }  # fmt: skip
+    return httpx.post(f"{running.url}/v1/messages", json=body, headers=headers, timeout=60, trust_env=False)
+
+
+def test_a_thread_that_is_refused_for_members_that_never_changed_shows_a_swap(
+    tmp_path: Path, running: Proxy, silent: Simulator
+) -> None:
+    for number in range(WARM):
+        first = thread_turn(running, f"warm {number}", "first", "", "sim-large").json()["id"]
+        assert thread_turn(running, f"warm {number}", "second", first, "sim-large").status_code == 200
+    silent.fault("swap", {"timeout": 20}, when=lambda record: record.header("x-told") == "swapped")
+    models = {"one": "sim-large", "two": "sim-small"}
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda name: thread_turn(running, name, "swapped", "", models[name]), models))
+    refused = thread_turn(running, "one", "after it", answers[0].json()["id"], "sim-large")
+    assert refused.status_code == 400
+    assert refused.json()["error"]["details"] == {"error_code": "thread_fingerprint_mismatch"}
+    assert eventually(lambda: len(lines(running)) == 2 * WARM + 3)
+
+    swapped = {line["model"]: line for line in lines(running)[2 * WARM : 2 * WARM + 2]}
+    (change,) = [each for each in told(running, "verdict_change") if each["by"] == lines(running)[-1]["exchange"]]
+    assert change["exchange"] == swapped["sim-large"]["exchange"]
+    assert "next-turn" in {finding["detector"] for finding in change["findings"]}
+    assert change["victim"] == swapped["sim-small"]["exchange"]
+
+    running.interrupt()
+    said = patchbay("verify", "--state", str(tmp_path / "state"), str(tmp_path / "flows.mitm")).stdout
+    assert "judged live" not in said

@@ -355,12 +355,13 @@ def _to_answered(record: Record) -> tuple[str, str, Answered]:
 
 def _of_late(told: LateReport) -> Record:
     key = _text((told.exchange, told.by, told.finding.detector if told.finding else ""))
-    return Record(LATE, key, _text(told.finding), told.at, told.at + _LEAK_TTL)
+    return Record(LATE, key, _text((told.finding, told.withdrawn)), told.at, told.at + _LEAK_TTL)
 
 
 def _to_late(record: Record) -> LateReport:
     exchange, by, _ = msgspec.json.decode(record.key, type=tuple[str, str, str])
-    return LateReport(exchange, by, msgspec.json.decode(record.value, type=Finding | None), record.rank)
+    finding, withdrawn = msgspec.json.decode(record.value, type=tuple[Finding | None, bool])
+    return LateReport(exchange, by, finding, record.rank, withdrawn)
 
 
 def _of_owner(told: LedgerRow) -> Record:

@@ -415,8 +415,8 @@ def test_each_kind_of_record_as_it_is_stored() -> None:
         '["x","pb1-x","a","aff","t",1500,"ZA==","dw==",[{"model":"bQ=="},2,"cA==",{},[]],[["y","pb1-y","s"]],["cw=="]]'
     )
     assert found["answered"] == Record("answered", '["h","msg_1"]', value, 5.5, 3605.5)
-    value = '{"detector":"words","family":"words","strength":"strong","where":"w","expected":"e",'
-    value += '"received":"r","victim":"v"}'
+    value = '[{"detector":"words","family":"words","strength":"strong","where":"w","expected":"e",'
+    value += '"received":"r","victim":"v"},false]'
     assert found["late"] == Record("late", '["x0","x1","words"]', value, 4.0, 3604.0)
     assert (found["rest"].kind, found["rest"].rank, found["rest"].expires) == ("rest", 0.0, 50.0)
     assert one.state.changes(4) == []
@@ -466,6 +466,23 @@ def test_what_is_found_about_an_answer_reaches_the_instance_that_received_it(fou
     assert (change.exchange, change.was, change.verdict) == ("x0", "unverifiable", "suspect" if found else "clean")
     assert here.told_elsewhere is (found is None)
     assert three.memory.late.amendments("x1") == []
+
+
+def test_a_finding_about_an_answer_of_another_instance_is_withdrawn_there() -> None:
+    one, two = Instance(), Instance()
+    one.state.watch(shared=True)
+    here = Judgement(Entry("x0"))
+    here.told = here.verdict()
+    two.memory.late.note(here)
+    one.memory.late.found("x0", FOUND, "x1", 4.0)
+    tell(one, two, 5)
+    one.memory.late.withdrawn("x0", FOUND, "x2", 6.0)
+    tell(one, two, 7)
+
+    assert [change.verdict for by in ("x1", "x2") for change in two.memory.late.amendments(by)] == [
+        "suspect",
+        "unverifiable",
+    ]
 
 
 def test_an_attestation_of_our_own_stays_ours_when_another_instance_repeats_it() -> None:

@@ -72,12 +72,17 @@ def _is_more(finding: Finding, known: Finding) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LateReport:
-    """What the answer to the exchange *by* says about that to *exchange*: a *finding*, or that it was given to it."""
+    """
+    What the answer to the exchange *by* says about that to *exchange*: a *finding*, or that it was given to it.
+
+    *withdrawn*: the finding was none.
+    """
 
     exchange: str
     by: str
     finding: Finding | None
     at: float
+    withdrawn: bool = False
 
 
 class LateFindings:
@@ -105,7 +110,9 @@ class LateFindings:
         judgement = self._judged.get(report.exchange)
         if judgement is None:
             return False
-        if report.finding is not None:
+        if report.finding is not None and report.withdrawn:
+            self.withdrawn(report.exchange, report.finding, report.by, report.at)
+        elif report.finding is not None:
             self.found(report.exchange, report.finding, report.by, report.at)
         else:
             judgement.told_elsewhere = ATTESTED not in judgement.matched
@@ -135,7 +142,9 @@ class LateFindings:
     def withdrawn(self, exchange: str, finding: Finding, by: str, now: float) -> None:
         """Take *finding* about the answer to *exchange* back: the answer to *by* shows that it was none."""
         judgement = self._judged.get(exchange)
-        if judgement is not None and judgement.findings.pop(key_of(finding), None) is not None:
+        if judgement is None:
+            self._reports.note(LateReport(exchange, by, finding, now, withdrawn=True))
+        elif judgement.findings.pop(key_of(finding), None) is not None:
             self._amend(judgement, by, now)
 
     def attested(self, exchange: str, by: str, now: float) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 TAIL, ANSWER = 8192, 16_384  # bytes of a history's end, and characters of an answer, that are read
 # So many words of another request alone, so many times those of its own and one, and so many times as many that others
 # may have too, make an answer fit that better.
-_OTHER, _RATIO, _IN_ALL = 4, 2, 1.8
+_OTHER, _RATIO, _IN_ALL = 5, 2, 1.8
 
 _SCRIPTS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # written without spaces
 _WORD = re.compile(rf"[^\W{_SCRIPTS}]{{4,}}")

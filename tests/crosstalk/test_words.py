@@ -51,7 +51,7 @@ def test_words_count_that_one_request_alone_shares_with_the_answer_and_all_that_
 @pytest.mark.parametrize(
     ("own", "other", "fits"),
     [
-        ((0, 0), (3, 99), False), ((0, 0), (4, 4), True), ((1, 1), (4, 4), True), ((2, 2), (5, 99), False),
+        ((0, 0), (4, 99), False), ((0, 0), (5, 5), True), ((1, 1), (5, 5), True), ((2, 2), (5, 99), False),
         ((2, 2), (6, 6), True), ((0, 10), (6, 17), False), ((0, 10), (6, 18), True),
     ],
 )  # fmt: skip

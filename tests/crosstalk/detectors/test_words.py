@@ -108,11 +108,11 @@ def test_a_word_that_several_requests_have_says_nothing() -> None:
 
 
 def test_an_answer_fits_another_request_better_with_words_enough() -> None:
-    assert better("a", {"a": (1, 1), "b": (4, 4)}) == {"b": 1 / 4}
-    assert better("a", {"a": (1, 1), "b": (3, 3)}) == {}
+    assert better("a", {"a": (1, 1), "b": (5, 5)}) == {"b": 1 / 5}
+    assert better("a", {"a": (1, 1), "b": (4, 4)}) == {}
     assert better("a", {"a": (2, 2), "b": (5, 5)}) == {}
     assert better("a", {"a": (2, 2), "b": (6, 6), "c": (12, 12)}) == {"b": 1 / 6, "c": 1 / 12}
-    assert better("a", {"a": (0, 0), "b": (3, 3)}) == {}
+    assert better("a", {"a": (0, 0), "b": (4, 4)}) == {}
     assert better("a", {"a": (30, 30)}) == {}
 
 

@@ -18,7 +18,7 @@ def asked(count: int, body: Any, path: str, **manners: Any) -> tuple[list[dict[s
     """Return so many answers to *body* of the number, and what was true of them."""
     with (
         simulator_thread(KEYS, **manners) as sim,
-        httpx.Client(base_url=sim.url, headers=HEADERS, verify=NOBODY, trust_env=False) as client,
+        httpx.Client(base_url=sim.url, headers=HEADERS, verify=NOBODY, timeout=60, trust_env=False) as client,
     ):
         answers = [client.post(path, json=body(number)).json() for number in range(count)]
         return answers, sim.truth.requests
@@ -68,7 +68,7 @@ def test_reasoning(binds: str, told: int) -> None:
     found = []
     with (
         simulator_thread(KEYS, binds=binds) as sim,
-        httpx.Client(base_url=sim.url, headers=HEADERS, verify=NOBODY, trust_env=False) as client,
+        httpx.Client(base_url=sim.url, headers=HEADERS, verify=NOBODY, timeout=60, trust_env=False) as client,
     ):
         for number in range(9):
             answer = client.post("/v1/messages", json=body(number)).json()
@@ -85,7 +85,7 @@ def test_threads(threads: str, changed: bool, refused: int) -> None:
     told = []
     with (
         simulator_thread(KEYS, threads=threads) as sim,
-        httpx.Client(base_url=sim.url, headers=HEADERS, verify=NOBODY, trust_env=False) as client,
+        httpx.Client(base_url=sim.url, headers=HEADERS, verify=NOBODY, timeout=60, trust_env=False) as client,
     ):
         body: dict[str, Any] = {"model": "sim", "max_tokens": 9, "messages": [{"role": "user", "content": "one"}]}
         first = client.post("/v1/messages", json={**body, "thread": {"type": "create"}, "system": "be brief"}).json()

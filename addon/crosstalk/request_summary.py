@@ -26,6 +26,7 @@ _BEGINNINGS = (b'"role"', b'"type"')
 _ENDING = re.compile(rb'(?:,\s*"cache_control"\s*:\s*\{[^{}]*+\}|,\s*"role"\s*:\s*"\w+"|[\]}\s])*+\Z')
 _SIGNATURE = re.compile(rb'"signature"\s*:\s*"([^"\\]+)"')  # within a text, the quotes are escaped
 _OF_ENDING = 160  # bytes in which it lies
+_FIELDS, _NAMED = 64, 64  # members that a kept conversation may hold, and characters of a name: a store has them too
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -102,9 +103,10 @@ class RequestSummary:
     def fields(self) -> Iterator[tuple[str, bytes]]:
         """Yield name and JSON text of the members beside the history that a kept conversation may hold."""
         if self.continued_id is not None:
-            for name in self._body.names():
-                if name not in (self.history_name, "thread"):
-                    yield name, self.model.encode() if name == "model" else self._body.slice(name)
+            for name in self._body.names()[:_FIELDS]:
+                if name not in (self.history_name, "thread") and len(name) <= _NAMED and name.isprintable():
+                    raw = self.model.encode("utf-8", "surrogatepass") if name == "model" else self._body.slice(name)
+                    yield name, raw
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Yield name and JSON text of the members that a provider compares, beside the history."""

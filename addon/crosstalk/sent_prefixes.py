@@ -43,7 +43,7 @@ class Prefix(msgspec.Struct, frozen=True, array_like=True):
     *parts*: member beside the history → digest; *messages* of the history, and the *digest* of them all.
 
     Of a conversation that the provider keeps, *fields* are its other members, and *runs* the numbers of messages that
-    were sent at each turn: between two of them is an answer, which nobody sends.
+    were sent at each turn. Between two runs stands an answer, of which no digest is known.
     """
 
     parts: dict[str, bytes]

@@ -327,3 +327,15 @@ def test_the_last_signature_is_found_and_no_quoted_one(content: Any, signature: 
 
     assert request("anthropic", "m", messages=messages).last_signature == signature
     assert request("anthropic", "m").last_signature == ""
+
+
+def test_of_a_kept_conversation_64_members_with_plain_names_are_known_whatever_the_model_is() -> None:
+    more = b",".join(b'"m%d":%d' % (number, number) for number in range(70))
+    raw = (
+        b'{"thread":{"type":"create"},"messages":[],"model":"\\ud800","\\ud800":1,"' + b"n" * 65 + b'":1,' + more + b"}"
+    )
+    found = dict(RequestSummary(Endpoint("anthropic"), Body(raw), "\ud800", False).fields())
+
+    assert list(found) == ["model", *(f"m{number}" for number in range(59))]
+    assert (found["model"], found["m0"]) == (b"\xed\xa0\x80", b"0")
+    assert dict(RequestSummary(Endpoint("anthropic"), Body(b'{"messages":[],"a":1}'), "m", False).fields()) == {}

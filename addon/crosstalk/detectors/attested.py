@@ -6,7 +6,7 @@ Their findings are about that earlier answer, and late.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...frozen import replace
 from ...ledger import Entry
@@ -137,10 +137,10 @@ def _about(ctx: DetectorContext, prior: Answered, fact: Fact, rule: str, now: fl
     """Report about the answer to *prior* that the provider gave it to another request, by *rule*."""
     prior, detector = _with_others(ctx, prior), detector_of(rule)
     mine, left = prior.entry, _left(ctx, prior)
-    victim = left[0] if len(left) == 1 and left[0] is not _MORE else None
+    victim = _only(left)
     found = f"{mine.request_id} → {victim.request_id}" if victim else ""
     # of answers that were exchanged, the next turns come in a row, and break the rule together
-    later = rule != _THREAD  # may show that nobody else is left
+    later = rule != _THREAD  # later turns may show that the others received their own answers
     standing = ctx.broke(rule, now, found=found, explained=bool(left) and later, misdelivery=True)
     if standing.void or ctx.memory is None:
         return
@@ -187,8 +187,7 @@ def _attested(ctx: DetectorContext, owner: Entry, now: float) -> None:
     for exchange, (told, prior, firm) in list(sent.told.items()):
         if owner.exchange not in [each.exchange for each in prior.beside]:
             continue
-        left = _left(ctx, prior)
-        victim = left[0] if len(left) == 1 and left[0] is not _MORE else None
+        victim = _only(left := _left(ctx, prior))
         if told.strength == "strong" and (firm if not left else victim):
             place = Fact("", told.received, told.where)
             ctx.late(prior.entry, finding(told.detector, FAMILY, "strong", place, told.expected, victim), now)
@@ -203,6 +202,10 @@ def _left(ctx: DetectorContext, prior: Answered) -> list[Entry]:
     """Return the exchanges under way with *prior* that are not known to have received their own answer."""
     more = [_MORE] if len(prior.beside) >= BESIDE else []
     return [each for each in prior.beside if not _is_attested(ctx, each)] + more
+
+
+def _only(left: Sequence[Entry]) -> Entry | None:
+    return left[0] if len(left) == 1 and left[0] is not _MORE else None
 
 
 def _is_attested(ctx: DetectorContext, entry: Entry) -> bool:

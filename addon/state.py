@@ -8,6 +8,7 @@ any order.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -96,13 +97,9 @@ class State:
     """
 
     def __init__(
-        self,
-        bindings: Bindings,
-        health: Health,
-        ledger: Ledger,
-        aliases: Aliases,
+        self, bindings: Bindings, health: Health, ledger: Ledger, aliases: Aliases,
         memory: RecentExchanges | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._bindings = bindings
         self._health = health
         self._ledger = ledger
@@ -258,7 +255,10 @@ class State:
 
 
 def _text(parts: object) -> str:
-    return msgspec.json.encode(parts).decode()
+    try:
+        return msgspec.json.encode(parts).decode()
+    except UnicodeEncodeError:  # half a surrogate in a name that others gave: it must not cost the other records
+        return json.dumps(msgspec.to_builtins(parts), ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def _of_binding(told: Binding) -> Record:

@@ -434,6 +434,27 @@ def test_an_answered_request_is_known_to_the_others_with_its_times() -> None:
     assert two.state.changes(7) == []
 
 
+def test_half_a_surrogate_in_what_others_named_costs_no_record() -> None:
+    """A tool or a provider may write `\\ud800` wherever it names something."""
+    odd, one, two = "odd \ud800", Instance(), Instance()
+    one.state.watch(shared=True)
+    one.bind("a", 1, replace(KEY, model=odd))
+    one.health.record_outcome("a", odd, Outcome("rate", until=50.0), 1)
+    one.ledger.note("lineage", odd, Entry("x", odd, "a", odd, odd, b"d", 1.0), 1)
+    one.ledger.note("request", odd, Entry("x", odd, "a", odd, odd, b"d", 1.0), 1)
+    one.aliases.lead("id", odd, 1)
+    one.memory.sent.note(odd, odd, replace(ANSWERED, prefix=Prefix({odd: b"m"}, 2, b"p", {odd: b"f"})))
+    one.memory.late.found(odd, Finding("words", "words", "strong", "w", "e", odd, "v"), odd, 4.0)
+    one.state.leak(Leak("victim", odd, session=odd), 2)
+    one.bind("b", 3)
+
+    told = one.state.changes(4)
+
+    assert two.state.adopt(told, 5) == 0
+    assert two.bindings.home(KEY, 5) == "b"
+    assert {each.kind for each in told} == {"binding", "rest", "owner", "request", "alias", "answered", "late", "leak"}
+
+
 def test_what_is_asked_and_answered_is_told_only_where_instances_share_a_store() -> None:
     one = Instance()
     one.memory.sent.note("h", "msg_1", ANSWERED)
